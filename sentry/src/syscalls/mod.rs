@@ -1,0 +1,29 @@
+//! The system call table and its dispatcher.
+//!
+//! A handler's arguments are decoded by conversions that can't fail ([`arg`]); the handler validates them in Linux's
+//! order. [`table`] is the compatibility document: a call that is in it only as `No` answers ENOSYS.
+
+pub mod arg;
+pub mod table;
+
+pub use arg::{Arg, Fd, IntoRet};
+
+/// How far a call is supported.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Support {
+    /// As Linux has it.
+    Full,
+    /// As Linux has it but for what the note says.
+    Partial(&'static str),
+    /// ENOSYS.
+    No,
+}
+
+/// A row of the table.
+#[derive(Clone, Copy, Debug)]
+pub struct Row {
+    /// The number.
+    pub nr: u64,
+    /// How far it is supported.
+    pub support: Support,
+}

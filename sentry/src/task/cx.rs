@@ -1,0 +1,124 @@
+//! What a system call handler works with: its task, its registers, its memory, and the one door to sleep.
+
+use super::Task;
+use crate::executor::{CellListener, PollEvents, TimerId, TimerTarget, WaitQueue};
+use crate::kernel::Kernel;
+use arch::{Errno, Result};
+use parking_lot::Mutex;
+use std::future::poll_fn;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::Poll;
+use systrap::Thread;
+
+/// The context of one application thread in the kernel. Owned by the task's future; handlers borrow it.
+pub struct Cx {
+    /// The task.
+    pub task: Arc<Task>,
+    /// The host thread and its slot. Locked only for the moment of a register or window access, never across
+    /// an await.
+    pub(crate) thread: Mutex<Thread>,
+    /// What a restarted system call goes on with (`ERESTART_RESTARTBLOCK`).
+    pub(crate) restart: Mutex<Option<super::RestartBlock>>,
+}
+
+/// A point in time for a wait: nanoseconds of CLOCK_MONOTONIC.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Deadline(pub u64);
+
+impl Deadline {
+    /// `ns` nanoseconds from now.
+    pub fn after(ns: u64) -> Self {
+        Self(crate::host::event::monotonic_ns().saturating_add(ns))
+    }
+
+    /// Whether it has passed.
+    pub fn passed(self) -> bool {
+        crate::host::event::monotonic_ns() >= self.0
+    }
+
+    /// What is left, in nanoseconds; 0 once it has passed.
+    pub fn remaining(self) -> u64 {
+        self.0.saturating_sub(crate::host::event::monotonic_ns())
+    }
+}
+
+/// Wakes a task when its wait's deadline passes.
+struct WaitTimeout {
+    listener: Arc<crate::executor::Cell>,
+    fired: AtomicBool,
+}
+
+impl TimerTarget for WaitTimeout {
+    fn expired(&self, _: TimerId) {
+        self.fired.store(true, Ordering::SeqCst);
+        self.listener.wake();
+    }
+}
+
+/// Takes the timer out again, whichever way the wait ends.
+struct TimerGuard<'a>(&'a Kernel, TimerId);
+
+impl Drop for TimerGuard<'_> {
+    fn drop(&mut self) {
+        self.0.timers.cancel(self.1);
+    }
+}
+
+impl Cx {
+    /// The kernel.
+    pub fn kernel(&self) -> &Arc<Kernel> {
+        &self.task.kernel
+    }
+
+    /// Tries `op` until it returns something other than EAGAIN, sleeping on `queue` between tries.
+    ///
+    /// Ends with ETIMEDOUT once `deadline` has passed, and with ERESTARTSYS when a signal wants the task (`op`
+    /// has one try before either). The caller turns ERESTARTSYS into the restart class of its call where that differs.
+    pub async fn wait<T>(
+        &self,
+        queue: &WaitQueue,
+        interest: PollEvents,
+        deadline: Option<Deadline>,
+        op: impl FnMut() -> Result<T>,
+    ) -> Result<T> {
+        self.wait_many(&[(queue, interest)], deadline, op).await
+    }
+
+    /// [`Cx::wait`] on several queues at once.
+    pub async fn wait_many<T>(
+        &self,
+        queues: &[(&WaitQueue, PollEvents)],
+        deadline: Option<Deadline>,
+        mut op: impl FnMut() -> Result<T>,
+    ) -> Result<T> {
+        match op() {
+            Err(Errno::EAGAIN) => {}
+            done => return done,
+        }
+        let cell = self.task.cell();
+        let listener = Arc::new(CellListener(Arc::clone(cell)));
+        let _registrations: Vec<_> =
+            queues.iter().map(|(queue, interest)| queue.register(*interest, listener.clone())).collect();
+        let timeout = Arc::new(WaitTimeout { listener: Arc::clone(cell), fired: AtomicBool::new(false) });
+        let _timer = deadline.map(|d| TimerGuard(self.kernel(), self.kernel().timers.add(d.0, timeout.clone())));
+        self.task.asleep(true);
+        let result = poll_fn(|_| match op() {
+            Err(Errno::EAGAIN) if timeout.fired.load(Ordering::SeqCst) => Poll::Ready(Err(Errno::ETIMEDOUT)),
+            Err(Errno::EAGAIN) if self.task.interrupted() => Poll::Ready(Err(Errno::ERESTARTSYS)),
+            Err(Errno::EAGAIN) => Poll::Pending,
+            done => Poll::Ready(done),
+        })
+        .await;
+        self.task.asleep(false);
+        result
+    }
+
+    /// Sleeps until the deadline: `Ok` when it has passed, ERESTARTSYS when a signal came first.
+    pub async fn sleep(&self, deadline: Option<Deadline>) -> Result<()> {
+        match self.wait_many(&[], deadline, || Err::<(), _>(Errno::EAGAIN)).await {
+            Err(Errno::ETIMEDOUT) => Ok(()),
+            other => other,
+        }
+    }
+}

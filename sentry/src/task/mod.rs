@@ -1,0 +1,138 @@
+//! Tasks, thread groups, process groups and sessions.
+//!
+//! # Locks, outermost first
+//! ```text
+//! Kernel::tasks (the process tree: pids, parents, children, groups, sessions)
+//!   ThreadGroup::signals (actions, shared queue, stop and exit state)
+//!     Task::signals (mask, private queue, alternate stack)
+//!       Task::{creds, fs, files, mm, …} (each a leaf: held to clone or replace an Arc)
+//! ```
+//! Two of a class are never held at once. No lock is held across an await, host I/O, or a copy to or from the application.
+
+pub mod creds;
+pub mod cx;
+pub mod group;
+pub mod tree;
+
+pub use creds::{CapSet, Creds, cap};
+pub use cx::{Cx, Deadline};
+pub use group::ThreadGroup;
+pub use tree::{Pid, ProcessGroup, Session, Tasks};
+
+use crate::executor::Cell;
+use crate::kernel::Kernel;
+use crate::mm::Mm;
+use crate::signal::TaskSignals;
+use crate::vfs::{FdTable, FsContext};
+use parking_lot::Mutex;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
+use systrap::Kicker;
+
+/// What ERESTART_RESTARTBLOCK goes on with (restart_syscall(2)).
+#[derive(Clone, Debug)]
+pub enum RestartBlock {
+    /// nanosleep(2) and clock_nanosleep(2): sleep until the deadline; remaining time goes to `rem`.
+    Nanosleep { clock: i32, deadline: u64, rem: crate::user::UserAddr },
+    /// poll(2) until the deadline.
+    Poll { fds: crate::user::UserAddr, nfds: u64, deadline: Option<u64> },
+    /// futex(2) FUTEX_WAIT with a relative time-out, as FUTEX_WAIT_BITSET until the deadline.
+    Futex { addr: u64, val: u32, deadline: u64, op: u32, bitset: u32 },
+}
+
+/// One application thread.
+pub struct Task {
+    /// Thread id, in the sandbox's one pid space.
+    pub tid: Pid,
+    /// The process it belongs to.
+    pub group: Arc<ThreadGroup>,
+    /// The kernel.
+    pub kernel: Arc<Kernel>,
+    pub(crate) cell: OnceLock<Arc<Cell>>,
+    pub(crate) mm: Mutex<Arc<Mm>>,
+    pub(crate) fs: Mutex<Arc<FsContext>>,
+    pub(crate) files: Mutex<Arc<FdTable>>,
+    pub(crate) creds: Mutex<Arc<Creds>>,
+    /// Mask, private queue, alternate stack.
+    pub signals: Mutex<TaskSignals>,
+    /// comm: at most 15 bytes.
+    pub(crate) name: Mutex<Vec<u8>>,
+    pub(crate) kicker: Mutex<Option<Kicker>>,
+    /// The thread runs application code (or a futex wait in the stub). Written by the task, read by who signals
+    /// it; with `attention` a Dekker pair: each writes its own word before it reads the other's (SeqCst).
+    pub(crate) in_user: AtomicBool,
+    /// Something is to be done before the application goes on: a signal, a stop, an exit.
+    pub(crate) attention: AtomicBool,
+    /// Asleep in a wait (state S).
+    asleep: AtomicBool,
+    /// set_tid_address(2), CLONE_CHILD_CLEARTID.
+    pub(crate) clear_child_tid: AtomicU64,
+    /// set_robust_list(2).
+    pub(crate) robust_list: AtomicU64,
+    /// PR_SET_NO_NEW_PRIVS.
+    pub(crate) no_new_privs: AtomicBool,
+    /// Timer slack, nanoseconds (PR_SET_TIMERSLACK).
+    pub(crate) timer_slack: AtomicU64,
+}
+
+impl Task {
+    /// The cell that polls the task.
+    ///
+    /// # Panics
+    /// Before the task is started, which no handler can see.
+    pub fn cell(&self) -> &Arc<Cell> {
+        self.cell.get().expect("a task has its cell before it runs")
+    }
+
+    /// Its address space.
+    pub fn mm(&self) -> Arc<Mm> {
+        Arc::clone(&self.mm.lock())
+    }
+
+    /// Root, working directory, umask.
+    pub fn fs(&self) -> Arc<FsContext> {
+        Arc::clone(&self.fs.lock())
+    }
+
+    /// Its descriptor table.
+    pub fn files(&self) -> Arc<FdTable> {
+        Arc::clone(&self.files.lock())
+    }
+
+    /// Its credentials now.
+    pub fn creds(&self) -> Arc<Creds> {
+        Arc::clone(&self.creds.lock())
+    }
+
+    /// comm (prctl(PR_GET_NAME)).
+    pub fn name(&self) -> Vec<u8> {
+        self.name.lock().clone()
+    }
+
+    /// Something wants the task out of an interruptible wait.
+    pub fn interrupted(&self) -> bool {
+        self.attention.load(Ordering::SeqCst)
+    }
+
+    pub(crate) fn asleep(&self, yes: bool) {
+        self.asleep.store(yes, Ordering::Relaxed);
+    }
+
+    /// Whether it waits in a system call.
+    pub fn is_asleep(&self) -> bool {
+        self.asleep.load(Ordering::Relaxed)
+    }
+
+    /// Has the task look at its signals, stop or exit state: out of a wait or out of user code.
+    pub fn poke(&self) {
+        self.attention.store(true, Ordering::SeqCst);
+        if self.in_user.load(Ordering::SeqCst) {
+            let kicker = self.kicker.lock().clone();
+            if let Some(kicker) = kicker {
+                kicker.kick();
+            }
+        } else if let Some(cell) = self.cell.get() {
+            cell.wake();
+        }
+    }
+}

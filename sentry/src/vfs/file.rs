@@ -1,0 +1,203 @@
+//! Open file descriptions, and the operations behind them.
+
+use crate::executor::{PollEvents, WaitQueue};
+use crate::task::Cx;
+use crate::user::{Sink, Source};
+use arch::abi::Stat;
+use arch::{Errno, Result};
+use parking_lot::Mutex;
+use std::any::Any;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+/// A position for lseek(2), decoded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SeekFrom {
+    /// SEEK_SET.
+    Start(i64),
+    /// SEEK_CUR.
+    Current(i64),
+    /// SEEK_END.
+    End(i64),
+    /// SEEK_DATA.
+    Data(i64),
+    /// SEEK_HOLE.
+    Hole(i64),
+}
+
+/// What a mapping wants of a file.
+#[derive(Clone, Copy, Debug)]
+pub struct MapRequest {
+    /// First byte of the file.
+    pub offset: u64,
+    /// Length in bytes.
+    pub len: u64,
+    /// MAP_SHARED rather than MAP_PRIVATE.
+    pub shared: bool,
+    /// PROT_READ, PROT_WRITE, PROT_EXEC.
+    pub prot: i32,
+}
+
+/// What the stub maps.
+#[derive(Clone, Debug)]
+pub enum MapSource {
+    /// A host descriptor, from `offset` on.
+    Host { fd: Arc<OwnedFd>, offset: u64 },
+    /// Anonymous memory (private mappings of /dev/zero).
+    Anonymous,
+}
+
+/// Takes directory entries of getdents64(2).
+pub trait DirSink {
+    /// Adds an entry; `next` is the position after it. False when there is no room: the entry was not taken.
+    fn entry(&mut self, ino: u64, next: u64, dtype: u8, name: &[u8]) -> bool;
+}
+
+/// What stands behind an open file description: a regular file, a pipe's end, a socket, an epoll instance, …
+///
+/// No operation blocks: one that can't go on returns EAGAIN, changes nothing, and notifies [`FileOps::wait_queue`]
+/// when it may be worth another try. The syscall layer waits (unless O_NONBLOCK).
+pub trait FileOps: Send + Sync + Any {
+    /// For downcasts.
+    fn as_any(&self) -> &dyn Any;
+
+    /// Attributes for fstat(2).
+    fn stat(&self, file: &File) -> Result<Stat>;
+
+    /// read(2) at `offset` (ignored by files without a position).
+    fn read(&self, _file: &File, _offset: u64, _dst: &mut dyn Sink) -> Result<usize> {
+        Err(Errno::EINVAL)
+    }
+
+    /// write(2) at `offset`. With O_APPEND the implementation writes at the end, whatever `offset`
+    /// says, and the new position is returned by [`FileOps::append_position`].
+    fn write(&self, _file: &File, _offset: u64, _src: &mut dyn Source) -> Result<usize> {
+        Err(Errno::EINVAL)
+    }
+
+    /// After an O_APPEND write: where the file ends now. `None`: no append semantics.
+    fn append_position(&self) -> Option<u64> {
+        None
+    }
+
+    /// Whether there is a position: pread(2) and lseek(2) give ESPIPE otherwise.
+    fn seekable(&self) -> bool {
+        false
+    }
+
+    /// lseek(2); `pos` is the present position. Returns the new one, which the caller stores.
+    fn seek(&self, _file: &File, _pos: u64, _to: SeekFrom) -> Result<u64> {
+        Err(Errno::ESPIPE)
+    }
+
+    /// What is ready now.
+    fn poll(&self, _file: &File) -> PollEvents {
+        PollEvents::READABLE | PollEvents::WRITABLE
+    }
+
+    /// Where to hear of changes of readiness; `None` for what is always ready.
+    fn wait_queue(&self) -> Option<&WaitQueue> {
+        None
+    }
+
+    /// Whether epoll_ctl(2) takes it (EPERM otherwise): what can become ready.
+    fn epollable(&self) -> bool {
+        self.wait_queue().is_some()
+    }
+
+    /// ioctl(2) beyond the generic ones (FIONBIO, FIOCLEX, …). May read and write application memory through `cx`.
+    fn ioctl(&self, _cx: &Cx, _file: &File, _cmd: u32, _arg: u64) -> Result<u64> {
+        Err(Errno::ENOTTY)
+    }
+
+    /// getdents64(2): entries from the position on; stores the position after the last entry taken.
+    fn readdir(&self, _file: &File, _pos: &mut u64, _sink: &mut dyn DirSink) -> Result<()> {
+        Err(Errno::ENOTDIR)
+    }
+
+    /// mmap(2). Access rights have been checked against the open mode.
+    fn map(&self, _file: &File, _req: &MapRequest) -> Result<MapSource> {
+        Err(Errno::ENODEV)
+    }
+
+    /// ftruncate(2).
+    fn truncate(&self, _file: &File, _len: u64) -> Result<()> {
+        Err(Errno::EINVAL)
+    }
+
+    /// fallocate(2).
+    fn fallocate(&self, _file: &File, _mode: i32, _offset: u64, _len: u64) -> Result<()> {
+        Err(Errno::ENODEV)
+    }
+
+    /// fsync(2), fdatasync(2).
+    fn sync(&self, _file: &File, _data_only: bool) -> Result<()> {
+        Err(Errno::EINVAL)
+    }
+
+    /// F_SETFL is about to change O_APPEND, O_NONBLOCK, O_ASYNC, O_DIRECT or O_NOATIME.
+    fn set_flags(&self, _file: &File, _new: u32) -> Result<()> {
+        Ok(())
+    }
+
+    /// A descriptor of this description is being closed by close(2) or its kin (not by the last drop).
+    fn flush(&self, _file: &File) -> Result<()> {
+        Ok(())
+    }
+
+    /// Lines of /proc/PID/fdinfo/N beyond pos, flags and mnt_id.
+    fn fdinfo(&self, _file: &File, _out: &mut Vec<u8>) {}
+
+    /// The text of /proc/PID/fd/N where there is no path: `pipe:[12]`, `anon_inode:[eventpoll]`.
+    fn link_text(&self, _file: &File) -> Option<Vec<u8>> {
+        None
+    }
+}
+
+/// An open file description (open(2)): shared by dup(2) and fork(2).
+pub struct File {
+    /// O_ACCMODE, O_APPEND, O_NONBLOCK, O_DIRECT, O_NOATIME, O_PATH, …; written by F_SETFL, read everywhere.
+    flags: AtomicU32,
+    /// The position. The lock is held over a whole read or write that moves it (POSIX: atomic offsets).
+    pub pos: Mutex<u64>,
+    /// What it does.
+    pub ops: Box<dyn FileOps>,
+}
+
+impl File {
+    /// A description with open(2) flags `flags`.
+    pub fn new(ops: Box<dyn FileOps>, flags: u32) -> Arc<Self> {
+        Arc::new(Self { flags: AtomicU32::new(flags), pos: Mutex::new(0), ops })
+    }
+
+    /// The open(2) flags now.
+    pub fn flags(&self) -> u32 {
+        self.flags.load(Ordering::Relaxed)
+    }
+
+    /// Stores the flags (F_SETFL).
+    pub fn store_flags(&self, flags: u32) {
+        self.flags.store(flags, Ordering::Relaxed);
+    }
+
+    /// O_NONBLOCK is set.
+    pub fn nonblocking(&self) -> bool {
+        self.flags() & libc::O_NONBLOCK as u32 != 0
+    }
+
+    /// Open for reading.
+    pub fn readable(&self) -> bool {
+        matches!(self.flags() as i32 & (libc::O_ACCMODE | libc::O_PATH), libc::O_RDONLY | libc::O_RDWR)
+    }
+
+    /// Open for writing.
+    pub fn writable(&self) -> bool {
+        matches!(self.flags() as i32 & (libc::O_ACCMODE | libc::O_PATH), libc::O_WRONLY | libc::O_RDWR)
+    }
+
+    /// The implementation as a `T`.
+    pub fn downcast<T: FileOps>(&self) -> Option<&T> {
+        self.ops.as_any().downcast_ref()
+    }
+}
