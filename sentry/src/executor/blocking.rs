@@ -31,7 +31,10 @@ fn submit(job: Job) {
     let mut state = POOL.state.lock();
     state.jobs.push_back(job);
     if state.idle == 0 && state.threads < MAX_THREADS {
-        let spawned = std::thread::Builder::new().name("blocking".into()).stack_size(256 << 10).spawn(pool_thread);
+        let spawned = std::thread::Builder::new()
+            .name("blocking".into())
+            .stack_size(256 << 10)
+            .spawn(pool_thread);
         if spawned.is_ok() {
             state.threads += 1;
         }
@@ -54,7 +57,11 @@ fn pool_thread() {
 
 impl Executor {
     /// Runs `f` on a thread that may sleep, and waits for its result. Not interruptible, as disk sleep isn't.
-    pub async fn blocking<T: Send + 'static>(&self, cell: Arc<Cell>, f: impl FnOnce() -> T + Send + 'static) -> T {
+    pub async fn blocking<T: Send + 'static>(
+        &self,
+        cell: Arc<Cell>,
+        f: impl FnOnce() -> T + Send + 'static,
+    ) -> T {
         let result = Arc::new(Mutex::new(None));
         let theirs = Arc::clone(&result);
         submit(Box::new(move || {

@@ -32,7 +32,13 @@ pub struct Cell {
 
 impl Cell {
     pub(super) fn new(shared: Arc<Shared>, token: u64) -> Self {
-        Self { state: AtomicU8::new(IDLE), future: Mutex::new(None), trapped: AtomicBool::new(false), shared, token }
+        Self {
+            state: AtomicU8::new(IDLE),
+            future: Mutex::new(None),
+            trapped: AtomicBool::new(false),
+            shared,
+            token,
+        }
     }
 
     /// What the platform calls it by.
@@ -53,7 +59,10 @@ impl Cell {
                 RUNNING => (RERUN, false),
                 _ => return,
             };
-            match self.state.compare_exchange_weak(state, next, Ordering::SeqCst, Ordering::SeqCst) {
+            match self
+                .state
+                .compare_exchange_weak(state, next, Ordering::SeqCst, Ordering::SeqCst)
+            {
                 Ok(_) => {
                     if queue {
                         self.shared.push(Arc::clone(self));
@@ -68,7 +77,11 @@ impl Cell {
     /// The platform has an event for this task: polls it here and now if nobody else does.
     pub(super) fn run_trapped(self: &Arc<Self>) {
         self.trapped.store(true, Ordering::SeqCst);
-        if self.state.compare_exchange(IDLE, RUNNING, Ordering::SeqCst, Ordering::SeqCst).is_ok() {
+        if self
+            .state
+            .compare_exchange(IDLE, RUNNING, Ordering::SeqCst, Ordering::SeqCst)
+            .is_ok()
+        {
             self.poll();
         } else {
             self.wake();
@@ -82,7 +95,11 @@ impl Cell {
 
     /// Polls what the run queue held.
     pub(super) fn run_queued(self: &Arc<Self>) {
-        if self.state.compare_exchange(QUEUED, RUNNING, Ordering::SeqCst, Ordering::SeqCst).is_ok() {
+        if self
+            .state
+            .compare_exchange(QUEUED, RUNNING, Ordering::SeqCst, Ordering::SeqCst)
+            .is_ok()
+        {
             self.poll();
         }
     }
@@ -104,7 +121,11 @@ impl Cell {
             return;
         }
         drop(slot);
-        if self.state.compare_exchange(RUNNING, IDLE, Ordering::SeqCst, Ordering::SeqCst).is_err() {
+        if self
+            .state
+            .compare_exchange(RUNNING, IDLE, Ordering::SeqCst, Ordering::SeqCst)
+            .is_err()
+        {
             self.state.store(QUEUED, Ordering::SeqCst);
             self.shared.push(Arc::clone(self));
         }
@@ -125,7 +146,7 @@ pub struct CellListener(pub Arc<Cell>);
 
 impl Listener for CellListener {
     fn notify(&self, _: PollEvents) -> bool {
-        self.0.wake();
+        Cell::wake(&self.0);
         true
     }
 }

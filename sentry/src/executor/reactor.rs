@@ -23,12 +23,19 @@ pub struct HostWatch {
 impl Reactor {
     /// A reactor that watches nothing.
     pub fn new() -> std::io::Result<Arc<Self>> {
-        Ok(Arc::new(Self { epoll: Epoll::new()?, watches: Mutex::new((1, HashMap::new())) }))
+        Ok(Arc::new(Self {
+            epoll: Epoll::new()?,
+            watches: Mutex::new((1, HashMap::new())),
+        }))
     }
 
     /// Has `listener` called, from the reactor's thread, at every change of readiness of `fd` (edge triggered).
     /// Fails with EPERM for descriptors that poll doesn't apply to, such as regular files.
-    pub fn watch(self: &Arc<Self>, fd: Arc<OwnedFd>, listener: Arc<dyn Listener>) -> std::io::Result<HostWatch> {
+    pub fn watch(
+        self: &Arc<Self>,
+        fd: Arc<OwnedFd>,
+        listener: Arc<dyn Listener>,
+    ) -> std::io::Result<HostWatch> {
         let key = {
             let mut watches = self.watches.lock();
             let key = watches.0;
@@ -40,7 +47,11 @@ impl Reactor {
             self.watches.lock().1.remove(&key);
             return Err(e);
         }
-        Ok(HostWatch { reactor: Arc::clone(self), fd, key })
+        Ok(HostWatch {
+            reactor: Arc::clone(self),
+            fd,
+            key,
+        })
     }
 
     /// Waits for events and calls the listeners. One round; returns early on a host signal.

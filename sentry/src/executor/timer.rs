@@ -32,7 +32,10 @@ pub struct Timers {
 impl Timers {
     /// No timers yet.
     pub fn new() -> std::io::Result<Self> {
-        Ok(Self { state: Mutex::default(), fd: crate::host::event::timerfd()? })
+        Ok(Self {
+            state: Mutex::default(),
+            fd: crate::host::event::timerfd()?,
+        })
     }
 
     /// Readable when a deadline has passed.

@@ -79,15 +79,31 @@ pub struct WaitQueue {
 impl WaitQueue {
     /// An empty queue.
     pub const fn new() -> Self {
-        Self { len: AtomicUsize::new(0), entries: Mutex::new(Entries { next: 0, list: Vec::new() }) }
+        Self {
+            len: AtomicUsize::new(0),
+            entries: Mutex::new(Entries {
+                next: 0,
+                list: Vec::new(),
+            }),
+        }
     }
 
     /// Adds a listener for `interest`. With `exclusive`, a notification stops at the first exclusive listener that takes it up.
-    pub fn add(&self, interest: PollEvents, exclusive: bool, listener: Arc<dyn Listener>) -> WaitId {
+    pub fn add(
+        &self,
+        interest: PollEvents,
+        exclusive: bool,
+        listener: Arc<dyn Listener>,
+    ) -> WaitId {
         let mut entries = self.entries.lock();
         let id = entries.next;
         entries.next += 1;
-        entries.list.push(Entry { id, interest, exclusive, listener });
+        entries.list.push(Entry {
+            id,
+            interest,
+            exclusive,
+            listener,
+        });
         self.len.store(entries.list.len(), Ordering::SeqCst);
         WaitId(id)
     }
@@ -108,7 +124,9 @@ impl WaitQueue {
         let entries = self.entries.lock();
         let mut exclusive_done = false;
         for entry in &entries.list {
-            if !events.intersects(entry.interest | PollEvents::ALWAYS) || (entry.exclusive && exclusive_done) {
+            if !events.intersects(entry.interest | PollEvents::ALWAYS)
+                || (entry.exclusive && exclusive_done)
+            {
                 continue;
             }
             if entry.listener.notify(events) && entry.exclusive {
@@ -124,7 +142,10 @@ impl WaitQueue {
 
     /// Adds a listener and takes it out again when the guard drops.
     pub fn register(&self, interest: PollEvents, listener: Arc<dyn Listener>) -> Registration<'_> {
-        Registration { queue: self, id: self.add(interest, false, listener) }
+        Registration {
+            queue: self,
+            id: self.add(interest, false, listener),
+        }
     }
 
     /// Nobody waits.

@@ -23,17 +23,39 @@ impl Epoll {
 
     /// Watches `fd` for everything, edge triggered, under `key`.
     pub fn add(&self, fd: BorrowedFd<'_>, key: u64) -> Result<()> {
-        let bits = libc::EPOLLIN | libc::EPOLLOUT | libc::EPOLLPRI | libc::EPOLLRDHUP | libc::EPOLLET;
-        let mut event = libc::epoll_event { events: bits as u32, u64: key };
+        let bits =
+            libc::EPOLLIN | libc::EPOLLOUT | libc::EPOLLPRI | libc::EPOLLRDHUP | libc::EPOLLET;
+        let mut event = libc::epoll_event {
+            events: bits as u32,
+            u64: key,
+        };
         // SAFETY: `event` lives over the call.
-        let rc = unsafe { libc::epoll_ctl(self.0.as_raw_fd(), libc::EPOLL_CTL_ADD, fd.as_raw_fd(), &raw mut event) };
-        if rc < 0 { Err(Error::last_os_error()) } else { Ok(()) }
+        let rc = unsafe {
+            libc::epoll_ctl(
+                self.0.as_raw_fd(),
+                libc::EPOLL_CTL_ADD,
+                fd.as_raw_fd(),
+                &raw mut event,
+            )
+        };
+        if rc < 0 {
+            Err(Error::last_os_error())
+        } else {
+            Ok(())
+        }
     }
 
     /// Stops watching `fd`; one that isn't watched is ignored.
     pub fn remove(&self, fd: BorrowedFd<'_>) {
         // SAFETY: no memory involved.
-        unsafe { libc::epoll_ctl(self.0.as_raw_fd(), libc::EPOLL_CTL_DEL, fd.as_raw_fd(), std::ptr::null_mut()) };
+        unsafe {
+            libc::epoll_ctl(
+                self.0.as_raw_fd(),
+                libc::EPOLL_CTL_DEL,
+                fd.as_raw_fd(),
+                std::ptr::null_mut(),
+            )
+        };
     }
 
     /// Waits without limit for up to 64 events, as (key, readiness bits). Empty after a signal.
@@ -49,19 +71,37 @@ impl Epoll {
 /// A timer descriptor on CLOCK_MONOTONIC, not armed.
 pub fn timerfd() -> Result<OwnedFd> {
     // SAFETY: no memory involved.
-    owned(unsafe { libc::timerfd_create(libc::CLOCK_MONOTONIC, libc::TFD_CLOEXEC | libc::TFD_NONBLOCK) })
+    owned(unsafe {
+        libc::timerfd_create(
+            libc::CLOCK_MONOTONIC,
+            libc::TFD_CLOEXEC | libc::TFD_NONBLOCK,
+        )
+    })
 }
 
 /// Arms a timer descriptor for an absolute time in nanoseconds; 0 disarms it.
 pub fn timerfd_arm(fd: BorrowedFd<'_>, at: u64) {
     let value = timespec(at);
-    let spec = libc::itimerspec { it_interval: timespec(0), it_value: value };
+    let spec = libc::itimerspec {
+        it_interval: timespec(0),
+        it_value: value,
+    };
     // SAFETY: `spec` lives over the call.
-    unsafe { libc::timerfd_settime(fd.as_raw_fd(), libc::TFD_TIMER_ABSTIME, &raw const spec, std::ptr::null_mut()) };
+    unsafe {
+        libc::timerfd_settime(
+            fd.as_raw_fd(),
+            libc::TFD_TIMER_ABSTIME,
+            &raw const spec,
+            std::ptr::null_mut(),
+        )
+    };
 }
 
 fn timespec(ns: u64) -> libc::timespec {
-    libc::timespec { tv_sec: (ns / 1_000_000_000).cast_signed(), tv_nsec: (ns % 1_000_000_000).cast_signed() }
+    libc::timespec {
+        tv_sec: (ns / 1_000_000_000).cast_signed(),
+        tv_nsec: (ns % 1_000_000_000).cast_signed(),
+    }
 }
 
 /// A host clock in nanoseconds; `None` for a clock that the host doesn't have.
@@ -74,5 +114,7 @@ pub fn clock_ns(clock: libc::clockid_t) -> Option<i128> {
 
 /// CLOCK_MONOTONIC in nanoseconds.
 pub fn monotonic_ns() -> u64 {
-    clock_ns(libc::CLOCK_MONOTONIC).and_then(|n| u64::try_from(n).ok()).unwrap_or(0)
+    clock_ns(libc::CLOCK_MONOTONIC)
+        .and_then(|n| u64::try_from(n).ok())
+        .unwrap_or(0)
 }

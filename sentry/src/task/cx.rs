@@ -98,13 +98,25 @@ impl Cx {
         }
         let cell = self.task.cell();
         let listener = Arc::new(CellListener(Arc::clone(cell)));
-        let _registrations: Vec<_> =
-            queues.iter().map(|(queue, interest)| queue.register(*interest, listener.clone())).collect();
-        let timeout = Arc::new(WaitTimeout { listener: Arc::clone(cell), fired: AtomicBool::new(false) });
-        let _timer = deadline.map(|d| TimerGuard(self.kernel(), self.kernel().timers.add(d.0, timeout.clone())));
+        let _registrations: Vec<_> = queues
+            .iter()
+            .map(|(queue, interest)| queue.register(*interest, listener.clone()))
+            .collect();
+        let timeout = Arc::new(WaitTimeout {
+            listener: Arc::clone(cell),
+            fired: AtomicBool::new(false),
+        });
+        let _timer = deadline.map(|d| {
+            TimerGuard(
+                self.kernel(),
+                self.kernel().timers.add(d.0, timeout.clone()),
+            )
+        });
         self.task.asleep(true);
         let result = poll_fn(|_| match op() {
-            Err(Errno::EAGAIN) if timeout.fired.load(Ordering::SeqCst) => Poll::Ready(Err(Errno::ETIMEDOUT)),
+            Err(Errno::EAGAIN) if timeout.fired.load(Ordering::SeqCst) => {
+                Poll::Ready(Err(Errno::ETIMEDOUT))
+            }
             Err(Errno::EAGAIN) if self.task.interrupted() => Poll::Ready(Err(Errno::ERESTARTSYS)),
             Err(Errno::EAGAIN) => Poll::Pending,
             done => Poll::Ready(done),
@@ -116,7 +128,10 @@ impl Cx {
 
     /// Sleeps until the deadline: `Ok` when it has passed, ERESTARTSYS when a signal came first.
     pub async fn sleep(&self, deadline: Option<Deadline>) -> Result<()> {
-        match self.wait_many(&[], deadline, || Err::<(), _>(Errno::EAGAIN)).await {
+        match self
+            .wait_many(&[], deadline, || Err::<(), _>(Errno::EAGAIN))
+            .await
+        {
             Err(Errno::ETIMEDOUT) => Ok(()),
             other => other,
         }

@@ -33,11 +33,25 @@ use systrap::Kicker;
 #[derive(Clone, Debug)]
 pub enum RestartBlock {
     /// nanosleep(2) and clock_nanosleep(2): sleep until the deadline; remaining time goes to `rem`.
-    Nanosleep { clock: i32, deadline: u64, rem: crate::user::UserAddr },
+    Nanosleep {
+        clock: i32,
+        deadline: u64,
+        rem: crate::user::UserAddr,
+    },
     /// poll(2) until the deadline.
-    Poll { fds: crate::user::UserAddr, nfds: u64, deadline: Option<u64> },
+    Poll {
+        fds: crate::user::UserAddr,
+        nfds: u64,
+        deadline: Option<u64>,
+    },
     /// futex(2) FUTEX_WAIT with a relative time-out, as FUTEX_WAIT_BITSET until the deadline.
-    Futex { addr: u64, val: u32, deadline: u64, op: u32, bitset: u32 },
+    Futex {
+        addr: u64,
+        val: u32,
+        deadline: u64,
+        op: u32,
+        bitset: u32,
+    },
 }
 
 /// One application thread.

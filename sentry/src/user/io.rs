@@ -13,7 +13,12 @@ pub trait Sink {
 
     /// Appends up to `max` bytes read from a host descriptor, at `offset` or at its own position. One host
     /// call where it can be. Returns 0 at the end of the file.
-    fn write_from_host(&mut self, fd: BorrowedFd<'_>, offset: Option<u64>, max: usize) -> Result<usize> {
+    fn write_from_host(
+        &mut self,
+        fd: BorrowedFd<'_>,
+        offset: Option<u64>,
+        max: usize,
+    ) -> Result<usize> {
         let mut buf = vec![0; max.min(self.remaining()).min(1 << 20)];
         let n = crate::host::io::read(fd, offset, &mut buf)?;
         self.write(&buf[..n])
@@ -51,7 +56,12 @@ pub trait Source {
 
     /// Writes up to `max` bytes to a host descriptor, at `offset` or at its own position. A short host write
     /// consumes only what was written.
-    fn read_to_host(&mut self, fd: BorrowedFd<'_>, offset: Option<u64>, max: usize) -> Result<usize> {
+    fn read_to_host(
+        &mut self,
+        fd: BorrowedFd<'_>,
+        offset: Option<u64>,
+        max: usize,
+    ) -> Result<usize> {
         let mut buf = vec![0; max.min(self.remaining()).min(1 << 20)];
         let n = self.peek(&mut buf)?;
         let n = crate::host::io::write(fd, offset, &buf[..n])?;
@@ -83,7 +93,10 @@ pub struct VecSink {
 impl VecSink {
     /// A buffer for `limit` bytes.
     pub fn new(limit: usize) -> Self {
-        Self { data: Vec::new(), limit }
+        Self {
+            data: Vec::new(),
+            limit,
+        }
     }
 }
 

@@ -27,7 +27,7 @@ impl Cx {
         }
         let mut thread = self.thread.lock();
         if thread.window().pending_overlaps(addr.0, buf.len()) {
-            thread.flush_window();
+            thread.window().flush();
         } else if thread.window().prefetched(addr.0, buf) {
             return buf.len();
         }
@@ -38,7 +38,11 @@ impl Cx {
 
     /// Fills `buf` from `addr`, or EFAULT.
     pub fn read_bytes(&self, addr: UserAddr, buf: &mut [u8]) -> Result<()> {
-        if self.read_partial(addr, buf) == buf.len() { Ok(()) } else { Err(Errno::EFAULT) }
+        if self.read_partial(addr, buf) == buf.len() {
+            Ok(())
+        } else {
+            Err(Errno::EFAULT)
+        }
     }
 
     /// Stores `data` at `addr`; returns how many bytes went before the first fault.
@@ -52,7 +56,7 @@ impl Cx {
             return data.len();
         }
         if thread.window().pending_overlaps(addr.0, data.len()) {
-            thread.flush_window();
+            thread.window().flush();
         }
         let space = std::sync::Arc::clone(thread.address_space());
         drop(thread);
@@ -61,7 +65,11 @@ impl Cx {
 
     /// Stores `data` at `addr`, or EFAULT.
     pub fn write_bytes(&self, addr: UserAddr, data: &[u8]) -> Result<()> {
-        if self.write_partial(addr, data) == data.len() { Ok(()) } else { Err(Errno::EFAULT) }
+        if self.write_partial(addr, data) == data.len() {
+            Ok(())
+        } else {
+            Err(Errno::EFAULT)
+        }
     }
 
     /// Copies a `T` in.
@@ -78,7 +86,11 @@ impl Cx {
 
     /// Copies a `T` out unless the pointer is null.
     pub fn write_opt<T: NoUninit>(&self, to: UserRef<T>, value: &T) -> Result<()> {
-        if to.is_null() { Ok(()) } else { self.write_obj(to, value) }
+        if to.is_null() {
+            Ok(())
+        } else {
+            self.write_obj(to, value)
+        }
     }
 
     /// Copies an array of `n` in. The caller has bounded `n`.
@@ -86,7 +98,10 @@ impl Cx {
         let len = n.checked_mul(size_of::<T>()).ok_or(Errno::EFAULT)?;
         let mut bytes = vec![0u8; len];
         self.read_bytes(from.addr(), &mut bytes)?;
-        Ok(bytes.chunks_exact(size_of::<T>().max(1)).map(bytemuck::pod_read_unaligned).collect())
+        Ok(bytes
+            .chunks_exact(size_of::<T>().max(1))
+            .map(bytemuck::pod_read_unaligned)
+            .collect())
     }
 
     /// Copies a NUL-terminated string in, without its NUL. `max` counts the NUL; a longer one is ENAMETOOLONG.
@@ -148,24 +163,36 @@ impl Cx {
     pub fn sink(&self, buf: UserBytes) -> Result<UserSink<'_>> {
         check_range(buf.addr, buf.len as u64)?;
         let len = buf.len.min(MAX_RW_COUNT);
-        Ok(self.sink_iov(smallvec::smallvec![UserBytes { addr: buf.addr, len }]))
+        Ok(self.sink_iov(smallvec::smallvec![UserBytes {
+            addr: buf.addr,
+            len
+        }]))
     }
 
     /// The destination of a vectored read.
     pub fn sink_iov(&self, iov: UserIov) -> UserSink<'_> {
-        UserSink { cx: self, cursor: Cursor::new(iov) }
+        UserSink {
+            cx: self,
+            cursor: Cursor::new(iov),
+        }
     }
 
     /// The origin of a write from one buffer; EFAULT for a range beyond the address space.
     pub fn source(&self, buf: UserBytes) -> Result<UserSource<'_>> {
         check_range(buf.addr, buf.len as u64)?;
         let len = buf.len.min(MAX_RW_COUNT);
-        Ok(self.source_iov(smallvec::smallvec![UserBytes { addr: buf.addr, len }]))
+        Ok(self.source_iov(smallvec::smallvec![UserBytes {
+            addr: buf.addr,
+            len
+        }]))
     }
 
     /// The origin of a vectored write.
     pub fn source_iov(&self, iov: UserIov) -> UserSource<'_> {
-        UserSource { cx: self, cursor: Cursor::new(iov) }
+        UserSource {
+            cx: self,
+            cursor: Cursor::new(iov),
+        }
     }
 }
 
@@ -188,7 +215,12 @@ struct Cursor {
 impl Cursor {
     fn new(iov: UserIov) -> Self {
         let left = iov.iter().map(|b| b.len).sum();
-        Self { iov, index: 0, offset: 0, left }
+        Self {
+            iov,
+            index: 0,
+            offset: 0,
+            left,
+        }
     }
 
     /// The contiguous piece at the position, at most `max` bytes.
@@ -196,7 +228,10 @@ impl Cursor {
         while let Some(buf) = self.iov.get(self.index) {
             if self.offset < buf.len {
                 let len = (buf.len - self.offset).min(max);
-                return Some(UserBytes { addr: buf.addr.add(self.offset as u64), len });
+                return Some(UserBytes {
+                    addr: buf.addr.add(self.offset as u64),
+                    len,
+                });
             }
             self.index += 1;
             self.offset = 0;
@@ -208,7 +243,9 @@ impl Cursor {
         n = n.min(self.left);
         self.left -= n;
         while n > 0 {
-            let Some(buf) = self.iov.get(self.index) else { return };
+            let Some(buf) = self.iov.get(self.index) else {
+                return;
+            };
             let step = n.min(buf.len - self.offset);
             self.offset += step;
             n -= step;
@@ -234,12 +271,20 @@ impl Sink for UserSink<'_> {
     fn write(&mut self, data: &[u8]) -> Result<usize> {
         let mut done = 0;
         while done < data.len() {
-            let Some(piece) = self.cursor.piece(data.len() - done) else { break };
-            let n = self.cx.write_partial(piece.addr, &data[done..done + piece.len]);
+            let Some(piece) = self.cursor.piece(data.len() - done) else {
+                break;
+            };
+            let n = self
+                .cx
+                .write_partial(piece.addr, &data[done..done + piece.len]);
             self.cursor.advance(n);
             done += n;
             if n < piece.len {
-                return if done == 0 { Err(Errno::EFAULT) } else { Ok(done) };
+                return if done == 0 {
+                    Err(Errno::EFAULT)
+                } else {
+                    Ok(done)
+                };
             }
         }
         Ok(done)
@@ -268,8 +313,12 @@ impl Source for UserSource<'_> {
         let mut done = 0;
         let mut fault = false;
         while done < buf.len() {
-            let Some(piece) = self.cursor.piece(buf.len() - done) else { break };
-            let n = self.cx.read_partial(piece.addr, &mut buf[done..done + piece.len]);
+            let Some(piece) = self.cursor.piece(buf.len() - done) else {
+                break;
+            };
+            let n = self
+                .cx
+                .read_partial(piece.addr, &mut buf[done..done + piece.len]);
             self.cursor.advance(n);
             done += n;
             if n < piece.len {
@@ -278,7 +327,11 @@ impl Source for UserSource<'_> {
             }
         }
         (self.cursor.index, self.cursor.offset, self.cursor.left) = (index, offset, left);
-        if fault && done == 0 { Err(Errno::EFAULT) } else { Ok(done) }
+        if fault && done == 0 {
+            Err(Errno::EFAULT)
+        } else {
+            Ok(done)
+        }
     }
 
     fn advance(&mut self, n: usize) {

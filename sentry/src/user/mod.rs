@@ -7,5 +7,5 @@ pub mod io;
 pub mod memory;
 
 pub use addr::{UserAddr, UserBytes, UserRef, UserStr};
-pub use memory::{UserIov, UserSink, UserSource};
 pub use io::{Sink, SliceSource, Source, VecSink};
+pub use memory::{UserIov, UserSink, UserSource};

@@ -168,7 +168,11 @@ pub struct File {
 impl File {
     /// A description with open(2) flags `flags`.
     pub fn new(ops: Box<dyn FileOps>, flags: u32) -> Arc<Self> {
-        Arc::new(Self { flags: AtomicU32::new(flags), pos: Mutex::new(0), ops })
+        Arc::new(Self {
+            flags: AtomicU32::new(flags),
+            pos: Mutex::new(0),
+            ops,
+        })
     }
 
     /// The open(2) flags now.
@@ -188,12 +192,18 @@ impl File {
 
     /// Open for reading.
     pub fn readable(&self) -> bool {
-        matches!(self.flags() as i32 & (libc::O_ACCMODE | libc::O_PATH), libc::O_RDONLY | libc::O_RDWR)
+        matches!(
+            self.flags() as i32 & (libc::O_ACCMODE | libc::O_PATH),
+            libc::O_RDONLY | libc::O_RDWR
+        )
     }
 
     /// Open for writing.
     pub fn writable(&self) -> bool {
-        matches!(self.flags() as i32 & (libc::O_ACCMODE | libc::O_PATH), libc::O_WRONLY | libc::O_RDWR)
+        matches!(
+            self.flags() as i32 & (libc::O_ACCMODE | libc::O_PATH),
+            libc::O_WRONLY | libc::O_RDWR
+        )
     }
 
     /// The implementation as a `T`.
