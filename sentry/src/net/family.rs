@@ -5,6 +5,8 @@ use crate::task::Cx;
 use arch::{Errno, Result};
 use std::sync::Arc;
 
+/// AF_* numbers end here.
+const AF_MAX: i32 = 46;
 /// SOCK_* types end here (SOCK_MAX).
 const KIND_MAX: i32 = 11;
 
@@ -13,7 +15,7 @@ const KIND_MAX: i32 = 11;
 /// Order of errors as in the kernel's `__sock_create`: EAFNOSUPPORT for a family number out of range, EINVAL for a type out of
 /// range, EAFNOSUPPORT for a family that isn't there, then the family's own: ESOCKTNOSUPPORT, EPROTONOSUPPORT, EPERM.
 pub fn create(cx: &Cx, family: i32, kind: i32, protocol: i32) -> Result<Arc<dyn Socket>> {
-    if !(0..libc::AF_MAX).contains(&family) {
+    if !(0..AF_MAX).contains(&family) {
         return Err(Errno::EAFNOSUPPORT);
     }
     if !(0..KIND_MAX).contains(&kind) {

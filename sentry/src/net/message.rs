@@ -75,7 +75,11 @@ pub struct Ucred {
 
 impl Ucred {
     /// What is reported where nobody is known: pid 0 and the overflow ids.
-    pub const NOBODY: Self = Self { pid: 0, uid: 65534, gid: 65534 };
+    pub const NOBODY: Self = Self {
+        pid: 0,
+        uid: 65534,
+        gid: 65534,
+    };
 }
 
 /// One ancillary message (cmsg(3)).

@@ -143,9 +143,15 @@ impl SocketBase {
     /// An accepted socket's: the listener's options are inherited (socket(7)).
     pub fn accepted(&self) -> Self {
         let new = Self::new(self.family, self.kind, self.protocol, self.uid, self.gid);
-        let copy32 = |to: &AtomicU32, from: &AtomicU32| to.store(from.load(Ordering::Relaxed), Ordering::Relaxed);
-        let copyi = |to: &AtomicI32, from: &AtomicI32| to.store(from.load(Ordering::Relaxed), Ordering::Relaxed);
-        let copy64 = |to: &AtomicU64, from: &AtomicU64| to.store(from.load(Ordering::Relaxed), Ordering::Relaxed);
+        let copy32 = |to: &AtomicU32, from: &AtomicU32| {
+            to.store(from.load(Ordering::Relaxed), Ordering::Relaxed)
+        };
+        let copyi = |to: &AtomicI32, from: &AtomicI32| {
+            to.store(from.load(Ordering::Relaxed), Ordering::Relaxed)
+        };
+        let copy64 = |to: &AtomicU64, from: &AtomicU64| {
+            to.store(from.load(Ordering::Relaxed), Ordering::Relaxed)
+        };
         copy32(&new.flags, &self.flags);
         copy32(&new.sndbuf, &self.sndbuf);
         copy32(&new.rcvbuf, &self.rcvbuf);
@@ -256,7 +262,9 @@ impl SocketBase {
                 }
                 Flags::DEBUG
             }
-            libc::SO_TYPE | libc::SO_PROTOCOL | libc::SO_DOMAIN | libc::SO_ERROR => return Err(Errno::ENOPROTOOPT),
+            libc::SO_TYPE | libc::SO_PROTOCOL | libc::SO_DOMAIN | libc::SO_ERROR => {
+                return Err(Errno::ENOPROTOOPT);
+            }
             libc::SO_SNDBUF | libc::SO_SNDBUFFORCE => {
                 if name == libc::SO_SNDBUFFORCE && !creds.has_cap(cap::NET_ADMIN) {
                     return Err(Errno::EPERM);
@@ -283,7 +291,10 @@ impl SocketBase {
                 return Ok(());
             }
             libc::SO_PRIORITY => {
-                if !(0..=6).contains(&v) && !creds.has_cap(cap::NET_ADMIN) && !creds.has_cap(cap::NET_RAW) {
+                if !(0..=6).contains(&v)
+                    && !creds.has_cap(cap::NET_ADMIN)
+                    && !creds.has_cap(cap::NET_RAW)
+                {
                     return Err(Errno::EPERM);
                 }
                 self.priority.store(v, Ordering::Relaxed);
@@ -308,7 +319,8 @@ impl SocketBase {
                 return Ok(());
             }
             libc::SO_TIMESTAMPNS | SO_TIMESTAMPNS_NEW => {
-                self.timestamps.store(if on { 2 } else { 0 }, Ordering::Relaxed);
+                self.timestamps
+                    .store(if on { 2 } else { 0 }, Ordering::Relaxed);
                 return Ok(());
             }
             libc::SO_BUSY_POLL => {
@@ -357,8 +369,12 @@ impl SocketBase {
             libc::SO_PRIORITY => load(&self.priority),
             libc::SO_MARK => self.mark.load(Ordering::Relaxed).cast_signed(),
             libc::SO_PEEK_OFF => load(&self.peek_off),
-            libc::SO_TIMESTAMP | SO_TIMESTAMP_NEW => i32::from(self.timestamps() == Timestamps::Micros),
-            libc::SO_TIMESTAMPNS | SO_TIMESTAMPNS_NEW => i32::from(self.timestamps() == Timestamps::Nanos),
+            libc::SO_TIMESTAMP | SO_TIMESTAMP_NEW => {
+                i32::from(self.timestamps() == Timestamps::Micros)
+            }
+            libc::SO_TIMESTAMPNS | SO_TIMESTAMPNS_NEW => {
+                i32::from(self.timestamps() == Timestamps::Nanos)
+            }
             libc::SO_BUSY_POLL => load(&self.busy_poll),
             libc::SO_INCOMING_CPU => -1,
             libc::SO_LINGER => {
@@ -397,7 +413,8 @@ impl SocketBase {
             return Err(Errno::EINVAL);
         }
         let (on, secs) = (int(value)?, int(&value[4..])?);
-        self.linger.store(if on == 0 { -1 } else { secs.max(0) }, Ordering::Relaxed);
+        self.linger
+            .store(if on == 0 { -1 } else { secs.max(0) }, Ordering::Relaxed);
         Ok(())
     }
 
@@ -423,24 +440,40 @@ pub fn int(value: &[u8]) -> Result<i32> {
 }
 
 fn buffer_size(v: i32, min: u32, force: bool) -> u32 {
-    let v = if force { u32::try_from(v.max(0)).unwrap_or(0).min(BUF_MAX * 16) } else { v.cast_unsigned().min(BUF_MAX) };
+    let v = if force {
+        u32::try_from(v.max(0)).unwrap_or(0).min(BUF_MAX * 16)
+    } else {
+        v.cast_unsigned().min(BUF_MAX)
+    };
     (v * 2).max(min)
 }
 
 /// sock_set_timeout of the kernel: a `struct timeval`; EDOM for microseconds out of range; negative is no wait at all,
 /// which rounds up to the shortest one.
 fn set_timeout(to: &AtomicU64, value: &[u8]) -> Result<()> {
-    let bytes: [u8; 16] = value.get(..16).and_then(|b| b.try_into().ok()).ok_or(Errno::EINVAL)?;
+    let bytes: [u8; 16] = value
+        .get(..16)
+        .and_then(|b| b.try_into().ok())
+        .ok_or(Errno::EINVAL)?;
     let [sec, usec]: [i64; 2] = bytemuck::cast(bytes);
     if !(0..1_000_000).contains(&usec) {
         return Err(Errno::EDOM);
     }
     let ns = match u64::try_from(sec) {
         Err(_) => 1,
-        Ok(sec) => sec.saturating_mul(1_000_000_000).saturating_add(usec.cast_unsigned() * 1000),
+        Ok(sec) => sec
+            .saturating_mul(1_000_000_000)
+            .saturating_add(usec.cast_unsigned() * 1000),
     };
     // Beyond what jiffies count is for ever.
-    to.store(if ns >= i64::MAX.cast_unsigned() / 2 { 0 } else { ns }, Ordering::Relaxed);
+    to.store(
+        if ns >= i64::MAX.cast_unsigned() / 2 {
+            0
+        } else {
+            ns
+        },
+        Ordering::Relaxed,
+    );
     Ok(())
 }
 
@@ -454,7 +487,11 @@ fn timeval(from: &AtomicU64) -> OptionValue {
 /// The ucred of a task, with its effective ids (SO_PEERCRED).
 pub fn ucred_of(cx: &Cx) -> Ucred {
     let creds = cx.task.creds();
-    Ucred { pid: cx.task.group.pid, uid: creds.euid, gid: creds.egid }
+    Ucred {
+        pid: cx.task.group.pid,
+        uid: creds.euid,
+        gid: creds.egid,
+    }
 }
 
 #[cfg(test)]
@@ -478,7 +515,10 @@ mod tests {
         let value: [u8; 16] = bytemuck::cast([3i64, 250_000]);
         set_timeout(&b.rcvtimeo, &value).unwrap();
         assert_eq!(b.recv_timeout(), Some(3_250_000_000));
-        assert_eq!(b.get_option(libc::SO_RCVTIMEO, 16).unwrap().as_slice(), value);
+        assert_eq!(
+            b.get_option(libc::SO_RCVTIMEO, 16).unwrap().as_slice(),
+            value
+        );
         let bad: [u8; 16] = bytemuck::cast([0i64, 1_000_000]);
         assert_eq!(set_timeout(&b.rcvtimeo, &bad), Err(Errno::EDOM));
         assert_eq!(set_timeout(&b.rcvtimeo, &value[..8]), Err(Errno::EINVAL));

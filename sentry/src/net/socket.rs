@@ -155,7 +155,9 @@ impl SocketFile {
 
     /// The socket behind an open file; ENOTSOCK.
     pub fn of(file: &File) -> Result<&Arc<dyn Socket>> {
-        file.downcast::<Self>().map(Self::socket).ok_or(Errno::ENOTSOCK)
+        file.downcast::<Self>()
+            .map(Self::socket)
+            .ok_or(Errno::ENOTSOCK)
     }
 }
 
@@ -175,7 +177,13 @@ impl FileOps for SocketFile {
 
     fn stat(&self, _: &File) -> Result<Stat> {
         let base = self.socket.base();
-        Ok(crate::event::anon_stat(crate::event::SOCKFS_DEV, base.ino, SOCKET_MODE, base.uid, base.gid))
+        Ok(crate::event::anon_stat(
+            crate::event::SOCKFS_DEV,
+            base.ino,
+            SOCKET_MODE,
+            base.uid,
+            base.gid,
+        ))
     }
 
     /// Without a caller's context: the read(2) handler goes by `syscalls::socket` instead.

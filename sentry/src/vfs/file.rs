@@ -155,14 +155,30 @@ pub trait FileOps: Send + Sync + Any {
     }
 }
 
+/// Someone who wants to hear of the end of an open file description: an epoll instance, an O_ASYNC owner.
+pub trait FileWatcher: Send + Sync {
+    /// The last reference to the description is gone; its operations still work. To take oneself out of its wait queue here.
+    fn file_gone(&self, ops: &dyn FileOps);
+}
+
 /// An open file description (open(2)): shared by dup(2) and fork(2).
 pub struct File {
     /// O_ACCMODE, O_APPEND, O_NONBLOCK, O_DIRECT, O_NOATIME, O_PATH, …; written by F_SETFL, read everywhere.
     flags: AtomicU32,
     /// The position. The lock is held over a whole read or write that moves it (POSIX: atomic offsets).
     pub pos: Mutex<u64>,
+    /// Those to tell of its end. The lock is a leaf.
+    watchers: Mutex<Vec<(u64, Arc<dyn FileWatcher>)>>,
     /// What it does.
     pub ops: Box<dyn FileOps>,
+}
+
+impl Drop for File {
+    fn drop(&mut self) {
+        for (_, watcher) in std::mem::take(self.watchers.get_mut()) {
+            watcher.file_gone(&*self.ops);
+        }
+    }
 }
 
 impl File {
@@ -171,6 +187,7 @@ impl File {
         Arc::new(Self {
             flags: AtomicU32::new(flags),
             pos: Mutex::new(0),
+            watchers: Mutex::default(),
             ops,
         })
     }
@@ -204,6 +221,16 @@ impl File {
             self.flags() as i32 & (libc::O_ACCMODE | libc::O_PATH),
             libc::O_WRONLY | libc::O_RDWR
         )
+    }
+
+    /// Has `watcher` told of the description's end, under a key that is unique among all watchers.
+    pub fn add_watcher(&self, key: u64, watcher: Arc<dyn FileWatcher>) {
+        self.watchers.lock().push((key, watcher));
+    }
+
+    /// Forgets the watcher added under `key`.
+    pub fn remove_watcher(&self, key: u64) {
+        self.watchers.lock().retain(|w| w.0 != key);
     }
 
     /// The implementation as a `T`.
