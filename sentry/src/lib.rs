@@ -12,6 +12,8 @@
 //! ```
 #![deny(unsafe_code)]
 
+pub mod config;
+pub mod control;
 pub mod event;
 pub mod executor;
 pub mod fs;
