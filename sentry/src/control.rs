@@ -34,9 +34,18 @@ impl Request {
     pub fn encode(&self) -> Vec<u8> {
         match *self {
             Self::Signal(signal) => vec![1, signal],
-            Self::Resize(WindowSize { rows, cols, xpixel, ypixel }) => {
-                std::iter::once(2).chain([rows, cols, xpixel, ypixel].into_iter().flat_map(u16::to_ne_bytes)).collect()
-            }
+            Self::Resize(WindowSize {
+                rows,
+                cols,
+                xpixel,
+                ypixel,
+            }) => std::iter::once(2)
+                .chain(
+                    [rows, cols, xpixel, ypixel]
+                        .into_iter()
+                        .flat_map(u16::to_ne_bytes),
+                )
+                .collect(),
         }
     }
 
@@ -75,7 +84,10 @@ impl Report {
             [1] => Some(Self::Started),
             [2, 0, code] => Some(Self::Exited(ExitStatus::Exited(*code))),
             [2, 1, signal] if *signal <= 64 => Some(Self::Exited(ExitStatus::Signaled(*signal))),
-            [3, code, text @ ..] => Some(Self::Failed(*code, String::from_utf8_lossy(text).into_owned())),
+            [3, code, text @ ..] => Some(Self::Failed(
+                *code,
+                String::from_utf8_lossy(text).into_owned(),
+            )),
             _ => None,
         }
     }
@@ -87,8 +99,17 @@ mod tests {
 
     #[test]
     fn messages_survive_the_trip() {
-        let size = WindowSize { rows: 50, cols: 132, xpixel: 1, ypixel: 65535 };
-        for request in [Request::Signal(1), Request::Signal(64), Request::Resize(size)] {
+        let size = WindowSize {
+            rows: 50,
+            cols: 132,
+            xpixel: 1,
+            ypixel: 65535,
+        };
+        for request in [
+            Request::Signal(1),
+            Request::Signal(64),
+            Request::Resize(size),
+        ] {
             assert_eq!(Request::decode(&request.encode()), Some(request));
         }
         for report in [
