@@ -3,6 +3,7 @@
 //! Everything that comes from the host is a descriptor here, opened before the Sentry was jailed: after that there are no
 //! host paths any more. Strings are bytes, as the kernel takes them.
 
+use arch::Errno;
 use std::os::fd::OwnedFd;
 
 /// A sandbox and its first container.
@@ -86,6 +87,11 @@ pub struct ContainerConfig {
     pub stdio: [Stdio; 3],
     /// The terminal, if [`Stdio::Terminal`] occurs or the container is to have one.
     pub terminal: Option<Terminal>,
+    /// Host descriptors that the first process has from number 3 on.
+    pub preserved: Vec<OwnedFd>,
+    /// The first process ignores signals that it has no handler for, as the first one of a pid namespace does
+    /// (pid_namespaces(7)). Containers want that; `runsc do` wants its program to end at `kill` as it does outside.
+    pub protect_init: bool,
 }
 
 /// Who a process is.
@@ -263,28 +269,52 @@ impl ExitStatus {
     }
 }
 
-/// Why a container did not start.
-#[derive(Debug, thiserror::Error)]
+/// Why a container did not start. The texts contain what container engines look for (`executable file not found in`,
+/// `no such file or directory`, `permission denied`).
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum StartError {
     /// There is no such program.
-    #[error("{program}: not found; tried {}", tried.join(", "))]
+    #[error("{}", not_found(program, tried))]
     NotFound {
         /// `args[0]`.
         program: String,
-        /// Paths in the container that were looked at, in that order, with what was the matter.
+        /// Paths in the container that were looked at, in that order.
         tried: Vec<String>,
     },
     /// There is one, but it can't be run.
-    #[error("{program}: can't be executed: {reason}")]
+    #[error("exec: \"{program}\": {}", lower(.errno.message()))]
     NotExecutable {
         /// The path in the container.
         program: String,
-        /// For instance the text of EACCES, or what is wrong with an ELF file.
-        reason: String,
+        /// What execve(2) says: EACCES, ENOEXEC, EISDIR, ELIBBAD, …
+        errno: Errno,
     },
     /// Anything else: a mount that failed, a host resource that ran out.
     #[error("{0}")]
     Setup(String),
+}
+
+fn not_found(program: &str, tried: &[String]) -> String {
+    if program.contains('/') {
+        format!("exec: \"{program}\": stat {program}: no such file or directory")
+    } else if tried.is_empty() {
+        format!("exec: \"{program}\": executable file not found in $PATH, which is empty")
+    } else {
+        format!(
+            "exec: \"{program}\": executable file not found in $PATH; tried {}",
+            tried.join(", ")
+        )
+    }
+}
+
+fn lower(message: &str) -> String {
+    let mut chars = message.chars();
+    chars
+        .next()
+        .map(|c| c.to_ascii_lowercase())
+        .into_iter()
+        .chain(chars)
+        .collect()
 }
 
 impl StartError {
@@ -295,5 +325,40 @@ impl StartError {
             Self::NotExecutable { .. } => 126,
             Self::Setup(_) => 125,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn start_errors_say_what_engines_look_for() {
+        let missing = StartError::NotFound {
+            program: "/nope".into(),
+            tried: vec!["/nope".into()],
+        };
+        assert_eq!(
+            missing.to_string(),
+            "exec: \"/nope\": stat /nope: no such file or directory"
+        );
+        assert_eq!(missing.code(), 127);
+        let missing = StartError::NotFound {
+            program: "nope".into(),
+            tried: vec!["/bin/nope".into(), "/sbin/nope".into()],
+        };
+        assert_eq!(
+            missing.to_string(),
+            "exec: \"nope\": executable file not found in $PATH; tried /bin/nope, /sbin/nope"
+        );
+        let denied = StartError::NotExecutable {
+            program: "/etc/passwd".into(),
+            errno: Errno::EACCES,
+        };
+        assert_eq!(
+            denied.to_string(),
+            "exec: \"/etc/passwd\": permission denied"
+        );
+        assert_eq!(denied.code(), 126);
     }
 }
