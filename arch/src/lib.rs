@@ -16,7 +16,7 @@ pub mod signal;
 #[cfg(target_arch = "x86_64")]
 mod x86_64;
 #[cfg(target_arch = "x86_64")]
-pub use x86_64::{nr, regs};
+pub use x86_64::{AUDIT_ARCH, MACHINE, nr, regs, sigframe, xsave};
 
 #[cfg(not(target_arch = "x86_64"))]
 compile_error!("only x86_64 is described so far: add a module beside arch/src/x86_64");

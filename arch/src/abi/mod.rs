@@ -32,15 +32,35 @@ macro_rules! abi_struct {
 }
 pub(crate) use abi_struct;
 
+mod clone;
+mod fs;
+mod ipc;
+mod netlink;
+mod poll;
+mod process;
+mod resource;
+mod sched;
 mod siginfo;
 mod signal;
+mod socket;
 mod stat;
 mod time;
+mod tty;
 mod uio;
 
 pub use crate::x86_64::abi::*;
+pub use clone::*;
+pub use fs::*;
+pub use ipc::*;
+pub use netlink::*;
+pub use poll::*;
+pub use process::*;
+pub use resource::*;
+pub use sched::*;
 pub use siginfo::*;
 pub use signal::*;
+pub use socket::*;
 pub use stat::*;
 pub use time::*;
+pub use tty::*;
 pub use uio::*;

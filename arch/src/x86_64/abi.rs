@@ -37,6 +37,8 @@ pub struct EpollEvent {
 
 const_assert_eq!(size_of::<EpollEvent>(), 12);
 
+pub use super::sigframe::{RtSigFrame, SigContext, UContext};
+
 #[cfg(test)]
 mod tests {
     use super::*;
