@@ -1,5 +1,7 @@
 //! Objects that a descriptor makes of an event: pipes, event counters, timers, epoll instances.
 
+pub mod pipe;
+
 use arch::abi::Stat;
 
 /// Device number of sockets (sockfs has one of the kernel's anonymous devices).
