@@ -33,7 +33,11 @@ impl Slot {
     /// Its first `n` bytes, sharing the allocation.
     #[must_use]
     pub fn prefix(&self, n: usize) -> Self {
-        Self { end: self.start + n.min(self.len()), merge: false, ..self.clone() }
+        Self {
+            end: self.start + n.min(self.len()),
+            merge: false,
+            ..self.clone()
+        }
     }
 
     /// Drops the first `n` bytes.
@@ -49,13 +53,23 @@ pub type Slots = SmallVec<[Slot; 2]>;
 /// on in it.
 pub fn cut(mut data: Vec<u8>, packet: bool, merge: bool) -> Slots {
     let tail = data.len() % PAGE;
-    let tail = if tail > 0 && data.len() > PAGE { data.split_off(data.len() - tail) } else { Vec::new() };
+    let tail = if tail > 0 && data.len() > PAGE {
+        data.split_off(data.len() - tail)
+    } else {
+        Vec::new()
+    };
     let mut slots = Slots::new();
     let mut share = |data: Vec<u8>| {
         let data = Arc::new(data);
         for start in (0..data.len()).step_by(PAGE) {
             let end = (start + PAGE).min(data.len());
-            slots.push(Slot { data: Arc::clone(&data), start, end, packet, merge });
+            slots.push(Slot {
+                data: Arc::clone(&data),
+                start,
+                end,
+                packet,
+                merge,
+            });
         }
     };
     share(data);
@@ -65,7 +79,9 @@ pub fn cut(mut data: Vec<u8>, packet: bool, merge: bool) -> Slots {
 
 /// One contiguous run of bytes: what adjacent slots of one allocation give without a copy, else a copy.
 pub fn with_bytes<R>(slots: &[Slot], f: impl FnOnce(&[u8]) -> R) -> R {
-    let contiguous = slots.windows(2).all(|w| Arc::ptr_eq(&w[0].data, &w[1].data) && w[0].end == w[1].start);
+    let contiguous = slots
+        .windows(2)
+        .all(|w| Arc::ptr_eq(&w[0].data, &w[1].data) && w[0].end == w[1].start);
     match slots {
         [] => f(&[]),
         [first, .., last] if contiguous => f(&first.data[first.start..last.end]),
@@ -102,7 +118,11 @@ pub struct Ring {
 impl Ring {
     /// An empty ring of `capacity` slots.
     pub fn new(capacity: usize) -> Self {
-        Self { slots: VecDeque::new(), capacity, bytes: 0 }
+        Self {
+            slots: VecDeque::new(),
+            capacity,
+            bytes: 0,
+        }
     }
 
     /// Nothing to read.
@@ -204,7 +224,9 @@ impl Ring {
         let mut out = Slots::new();
         let mut left = max;
         while left > 0 && out.len() < max_slots {
-            let Some(front) = self.slots.front_mut() else { break };
+            let Some(front) = self.slots.front_mut() else {
+                break;
+            };
             let packet = front.packet;
             if front.len() <= left {
                 left -= front.len();

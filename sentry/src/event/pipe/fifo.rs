@@ -50,7 +50,13 @@ impl Pipe {
             }
             state.count(read, write);
         }
-        let end = PipeEnd { pipe: Arc::clone(self), read, write, since, stat: Some(stat) };
+        let end = PipeEnd {
+            pipe: Arc::clone(self),
+            read,
+            write,
+            since,
+            stat: Some(stat),
+        };
         self.queue.notify(PollEvents::all());
         Ok(FifoOpen { end, partner })
     }
@@ -108,14 +114,20 @@ mod tests {
     #[test]
     fn nonblocking_opens_do_not_wait() {
         let pipe = Pipe::new(0, 0);
-        assert_eq!(open(&pipe, libc::O_WRONLY | libc::O_NONBLOCK).err(), Some(Errno::ENXIO));
+        assert_eq!(
+            open(&pipe, libc::O_WRONLY | libc::O_NONBLOCK).err(),
+            Some(Errno::ENXIO)
+        );
         let r = open(&pipe, libc::O_RDONLY | libc::O_NONBLOCK).unwrap();
         assert_eq!(r.ready(), Ok(()));
         let r = file(r, libc::O_RDONLY | libc::O_NONBLOCK);
         // No hang-up before a first writer came.
         assert_eq!(r.ops.poll(&r), PollEvents::empty());
         assert_eq!(r.ops.read(&r, 0, &mut VecSink::new(1)), Ok(0));
-        let w = file(open(&pipe, libc::O_WRONLY | libc::O_NONBLOCK).unwrap(), libc::O_WRONLY);
+        let w = file(
+            open(&pipe, libc::O_WRONLY | libc::O_NONBLOCK).unwrap(),
+            libc::O_WRONLY,
+        );
         assert_eq!(w.ops.write(&w, 0, &mut SliceSource(b"x")), Ok(1));
         drop(w);
         assert_eq!(r.ops.poll(&r), PollEvents::READABLE | PollEvents::HUP);

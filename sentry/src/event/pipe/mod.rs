@@ -101,9 +101,21 @@ impl Pipe {
         )
     }
 
-    fn end(self: &Arc<Self>, read: bool, write: bool, since: Option<u64>, stat: Option<StatFn>) -> PipeEnd {
+    fn end(
+        self: &Arc<Self>,
+        read: bool,
+        write: bool,
+        since: Option<u64>,
+        stat: Option<StatFn>,
+    ) -> PipeEnd {
         self.state.lock().count(read, write);
-        PipeEnd { pipe: Arc::clone(self), read, write, since, stat }
+        PipeEnd {
+            pipe: Arc::clone(self),
+            read,
+            write,
+            since,
+            stat,
+        }
     }
 
     /// Takes what a read of `max` bytes gets: EAGAIN when empty while there are writers; no slots at the end of the stream.
@@ -111,7 +123,11 @@ impl Pipe {
         let (slots, was_full) = {
             let mut state = self.state.lock();
             if state.ring.is_empty() {
-                return if state.writers == 0 { Ok(Slots::new()) } else { Err(Errno::EAGAIN) };
+                return if state.writers == 0 {
+                    Ok(Slots::new())
+                } else {
+                    Err(Errno::EAGAIN)
+                };
             }
             let was_full = state.ring.is_full();
             (state.ring.read(max), was_full)
@@ -186,7 +202,11 @@ impl Pipe {
             if state.readers == 0 {
                 return Err(Errno::EPIPE);
             }
-            if whole && state.ring.room(data.len(), packet) < data.len() { 0 } else { state.ring.append(data, packet) }
+            if whole && state.ring.room(data.len(), packet) < data.len() {
+                0
+            } else {
+                state.ring.append(data, packet)
+            }
         };
         if taken == 0 {
             return Err(Errno::EAGAIN);
@@ -201,7 +221,11 @@ impl Pipe {
         let (slots, was_full) = {
             let mut state = self.state.lock();
             if state.ring.is_empty() {
-                return if state.writers == 0 { Ok(Slots::new()) } else { Err(Errno::EAGAIN) };
+                return if state.writers == 0 {
+                    Ok(Slots::new())
+                } else {
+                    Err(Errno::EAGAIN)
+                };
             }
             let was_full = state.ring.is_full();
             (state.ring.take(max, max_slots), was_full)
@@ -232,7 +256,11 @@ impl Pipe {
     pub fn share(&self, max: usize, max_slots: usize) -> Result<Slots> {
         let state = self.state.lock();
         if state.ring.is_empty() {
-            return if state.writers == 0 { Ok(Slots::new()) } else { Err(Errno::EAGAIN) };
+            return if state.writers == 0 {
+                Ok(Slots::new())
+            } else {
+                Err(Errno::EAGAIN)
+            };
         }
         Ok(state.ring.share(max, max_slots))
     }
@@ -296,7 +324,9 @@ impl Drop for PipeEnd {
                 state.ring = Ring::new(DEFAULT_SLOTS);
             }
         }
-        self.pipe.queue.notify(PollEvents::READABLE | PollEvents::WRITABLE | PollEvents::ALWAYS);
+        self.pipe
+            .queue
+            .notify(PollEvents::READABLE | PollEvents::WRITABLE | PollEvents::ALWAYS);
     }
 }
 
@@ -335,7 +365,10 @@ impl FileOps for PipeEnd {
         let mut ready = PollEvents::empty();
         if self.read {
             ready.set(PollEvents::READABLE, !state.ring.is_empty());
-            ready.set(PollEvents::HUP, state.writers == 0 && self.since != Some(state.writer_opens));
+            ready.set(
+                PollEvents::HUP,
+                state.writers == 0 && self.since != Some(state.writer_opens),
+            );
         }
         if self.write {
             ready.set(PollEvents::WRITABLE, !state.ring.is_full());
@@ -358,7 +391,9 @@ impl FileOps for PipeEnd {
     }
 
     fn link_text(&self, _: &File) -> Option<Vec<u8>> {
-        self.stat.is_none().then(|| format!("pipe:[{}]", self.pipe.ino).into_bytes())
+        self.stat
+            .is_none()
+            .then(|| format!("pipe:[{}]", self.pipe.ino).into_bytes())
     }
 }
 
@@ -440,7 +475,11 @@ mod tests {
                 100
             }
             fn write(&mut self, data: &[u8]) -> Result<usize> {
-                if self.0 == 0 { Err(Errno::EFAULT) } else { Ok(self.0.min(data.len())) }
+                if self.0 == 0 {
+                    Err(Errno::EFAULT)
+                } else {
+                    Ok(self.0.min(data.len()))
+                }
             }
         }
         let (r, w) = Pipe::pair(0, 0, 0);
