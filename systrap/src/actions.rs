@@ -3,91 +3,200 @@
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
+use crate::layout::{PAGE, TASK_SIZE};
+use crate::proto::*;
+use crate::thread::Thread;
+
+/// One entry as the stub reads it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Action {
+    pub op: u32,
+    pub flags: u32,
+    pub args: [u64; 6],
+}
+
+impl Action {
+    pub fn to_bytes(self) -> [u8; ACTION as usize] {
+        let mut b = [0; ACTION as usize];
+        b[..4].copy_from_slice(&self.op.to_ne_bytes());
+        b[4..8].copy_from_slice(&self.flags.to_ne_bytes());
+        for (to, arg) in b[8..].chunks_exact_mut(8).zip(self.args) {
+            to.copy_from_slice(&arg.to_ne_bytes());
+        }
+        b
+    }
+}
+
+/// What a thread does at its next resume.
+#[derive(Default)]
+pub(crate) struct Pending {
+    pub list: Vec<Action>,
+    pub fds: Vec<Arc<OwnedFd>>,
+    /// The list ends the thread or the process.
+    pub ends: Option<Ends>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Ends {
+    Thread,
+    Process,
+}
+
 /// The list for a thread's next resume, performed in order; the first that
 /// fails stops it and is reported as `ActionFailed { index, .. }`, where
-/// `index` counts the calls of the methods below from 0. (Each method pushes
-/// exactly one, `unmap_all` too.)
+/// `index` counts what was pushed, from 0 (each method pushes one entry,
+/// `unmap_all` and `move_vdso` some more). After a failure the list is empty.
 ///
-/// The list holds some hundreds of entries. A method returns false, and
-/// pushes nothing, when it is full: `perform()` what there is, then go on.
+/// The list holds some hundreds of entries and some descriptors. A method
+/// returns false, and pushes nothing, when it is full: `perform()` what there
+/// is, then go on.
 pub struct Actions<'a> {
-    _t: std::marker::PhantomData<&'a mut ()>,
+    pub(crate) thread: &'a mut Thread,
 }
 
 impl Actions<'_> {
-    /// mmap(2) of anonymous private memory. `flags`: the MAP_* bits besides
+    fn push(&mut self, op: u32, flags: u32, args: [u64; 6]) -> bool {
+        let pending = &mut self.thread.pending;
+        if pending.list.len() as u64 >= ACTIONS_MAX || pending.ends.is_some() {
+            return false;
+        }
+        pending.list.push(Action { op, flags, args });
+        true
+    }
+
+    /// Index of a descriptor in the list's, added if it isn't there.
+    fn descriptor(&mut self, fd: &Arc<OwnedFd>) -> Option<u64> {
+        let fds = &mut self.thread.pending.fds;
+        if let Some(at) = fds.iter().position(|f| Arc::ptr_eq(f, fd)) {
+            return Some(at as u64);
+        }
+        if fds.len() as u64 >= FDS_MAX {
+            return None;
+        }
+        fds.push(fd.clone());
+        Some(fds.len() as u64 - 1)
+    }
+
+    /// How many entries are on the list.
+    pub fn len(&self) -> usize {
+        self.thread.pending.list.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// mmap(2) of anonymous memory. `flags`: the MAP_* bits besides
     /// MAP_ANONYMOUS|MAP_PRIVATE|MAP_FIXED, which are implied.
-    pub fn mmap_anon(&mut self, _addr: u64, _len: u64, _prot: u32, _flags: u32) -> bool {
-        panic!("not there yet")
+    pub fn mmap_anon(&mut self, addr: u64, len: u64, prot: u32, flags: u32) -> bool {
+        const IMPLIED: i32 = libc::MAP_ANONYMOUS | libc::MAP_PRIVATE | libc::MAP_FIXED;
+        let flags = u64::from(flags | IMPLIED.cast_unsigned());
+        self.push(A_MMAP, 0, [addr, len, prot.into(), flags, NO_FD, 0])
     }
 
     /// mmap(2) of a descriptor at a fixed address. `flags` says MAP_SHARED or
     /// MAP_PRIVATE; MAP_FIXED is implied.
     pub fn mmap_fd(
         &mut self,
-        _fd: &Arc<OwnedFd>,
-        _offset: u64,
-        _addr: u64,
-        _len: u64,
-        _prot: u32,
-        _flags: u32,
+        fd: &Arc<OwnedFd>,
+        offset: u64,
+        addr: u64,
+        len: u64,
+        prot: u32,
+        flags: u32,
     ) -> bool {
-        panic!("not there yet")
+        let flags = u64::from(flags | libc::MAP_FIXED.cast_unsigned());
+        let Some(fd) = self.descriptor(fd) else {
+            return false;
+        };
+        self.push(A_MMAP, 0, [addr, len, prot.into(), flags, fd, offset])
     }
 
-    pub fn munmap(&mut self, _addr: u64, _len: u64) -> bool {
-        panic!("not there yet")
+    pub fn munmap(&mut self, addr: u64, len: u64) -> bool {
+        self.push(A_MUNMAP, 0, [addr, len, 0, 0, 0, 0])
     }
 
-    pub fn mprotect(&mut self, _addr: u64, _len: u64, _prot: u32) -> bool {
-        panic!("not there yet")
+    pub fn mprotect(&mut self, addr: u64, len: u64, prot: u32) -> bool {
+        self.push(A_MPROTECT, 0, [addr, len, prot.into(), 0, 0, 0])
     }
 
     /// mremap(2); with MREMAP_FIXED in `flags`, to `new_addr`.
-    pub fn mremap(
-        &mut self,
-        _old: u64,
-        _old_len: u64,
-        _new_len: u64,
-        _flags: u32,
-        _new_addr: u64,
-    ) -> bool {
-        panic!("not there yet")
+    pub fn mremap(&mut self, old: u64, old_len: u64, new_len: u64, flags: u32, new: u64) -> bool {
+        self.push(A_MREMAP, 0, [old, old_len, new_len, flags.into(), new, 0])
     }
 
-    pub fn madvise(&mut self, _addr: u64, _len: u64, _advice: i32) -> bool {
-        panic!("not there yet")
+    /// madvise(2) with one of the advices that [`crate::advice_is_allowed`]
+    /// knows.
+    pub fn madvise(&mut self, addr: u64, len: u64, advice: i32) -> bool {
+        let advice = advice.cast_unsigned().into();
+        self.push(A_MADVISE, 0, [addr, len, advice, 0, 0, 0])
     }
 
-    pub fn msync(&mut self, _addr: u64, _len: u64, _flags: i32) -> bool {
-        panic!("not there yet")
+    pub fn msync(&mut self, addr: u64, len: u64, flags: i32) -> bool {
+        let flags = flags.cast_unsigned().into();
+        self.push(A_MSYNC, 0, [addr, len, flags, 0, 0, 0])
     }
 
-    /// Moves the host's vDSO (with its data pages) to `to`, in the order
-    /// vvar, vvar_vclock, vdso.
-    pub fn move_vdso(&mut self, _to: u64) -> bool {
-        panic!("not there yet")
+    /// Moves the host's vDSO from its place in the stub area (with its data
+    /// pages: vvar, vvar_vclock, vdso, in this order) to `to`. It can be done
+    /// once in an address space; `unmap_all` makes it possible again by
+    /// putting it back. An application that unmaps a moved vDSO loses it.
+    pub fn move_vdso(&mut self, to: u64) -> bool {
+        self.move_parts(to, true)
     }
 
-    /// memset to zero, EFAULT if it faults.
-    pub fn zero(&mut self, _addr: u64, _len: u64) -> bool {
-        panic!("not there yet")
+    fn move_parts(&mut self, to: u64, out: bool) -> bool {
+        let parts = self.thread.space().core.vdso_parts.clone();
+        if self.thread.pending.list.len() + parts.len() > ACTIONS_MAX as usize {
+            return false;
+        }
+        let mut off = 0;
+        for len in parts {
+            let here = crate::layout::VDSO + off;
+            let (from, to) = if out {
+                (here, to + off)
+            } else {
+                (to + off, here)
+            };
+            let flags = (libc::MREMAP_MAYMOVE | libc::MREMAP_FIXED)
+                .cast_unsigned()
+                .into();
+            // Putting it back may fail: the application may have unmapped it.
+            let ignore = if out { 0 } else { AF_IGNORE };
+            self.push(A_MREMAP, ignore, [from, len, len, flags, to, 0]);
+            off += len;
+        }
+        if out {
+            self.thread.space().set_vdso_moved(Some(to));
+        }
+        true
     }
 
-    /// Aligned 32-bit store, EFAULT if it faults.
-    pub fn store_u32(&mut self, _addr: u64, _value: u32) -> bool {
-        panic!("not there yet")
+    /// memset to zero; EFAULT if it faults.
+    pub fn zero(&mut self, addr: u64, len: u64) -> bool {
+        self.push(A_ZERO, 0, [addr, len, 0, 0, 0, 0])
+    }
+
+    /// 32-bit store, EFAULT if it faults; with `ignore` that doesn't stop the
+    /// list.
+    pub fn store_u32(&mut self, addr: u64, value: u32, ignore: bool) -> bool {
+        self.push(A_STORE32, flag(ignore), [addr, value.into(), 0, 0, 0, 0])
     }
 
     /// Atomic compare-and-swap; EAGAIN if the old value was another, EFAULT
     /// if it faults. With `ignore` neither stops the list.
-    pub fn cas_u32(&mut self, _addr: u64, _old: u32, _new: u32, _ignore: bool) -> bool {
-        panic!("not there yet")
+    pub fn cas_u32(&mut self, addr: u64, old: u32, new: u32, ignore: bool) -> bool {
+        self.push(
+            A_CAS32,
+            flag(ignore),
+            [addr, old.into(), new.into(), 0, 0, 0],
+        )
     }
 
     /// FUTEX_WAKE; errors are ignored.
-    pub fn futex_wake(&mut self, _addr: u64, _count: u32, _private: bool) -> bool {
-        panic!("not there yet")
+    pub fn futex_wake(&mut self, addr: u64, count: u32, private: bool) -> bool {
+        let op = if private { 1 | 128 } else { 1 };
+        self.push(A_FUTEX_WAKE, AF_IGNORE, [addr, count.into(), op, 0, 0, 0])
     }
 
     /// FUTEX_WAIT_BITSET with an absolute CLOCK_MONOTONIC (or, with
@@ -96,30 +205,88 @@ impl Actions<'_> {
     /// (`FutexInterrupted`): the way to restart a timed wait.
     pub fn futex_wait(
         &mut self,
-        _addr: u64,
-        _value: u32,
-        _bitset: u32,
-        _private: bool,
-        _deadline: Option<(u64, bool)>,
+        addr: u64,
+        value: u32,
+        bitset: u32,
+        private: bool,
+        deadline: Option<(u64, bool)>,
     ) -> bool {
-        panic!("not there yet")
+        let realtime = matches!(deadline, Some((_, true)));
+        let op = 9 | if private { 128 } else { 0 } | if realtime { 256 } else { 0 };
+        let (has, ns) = deadline.map_or((0, 0), |(ns, _)| (1, ns));
+        self.push(
+            A_FUTEX_WAIT,
+            0,
+            [addr, op, value.into(), has, ns, bitset.into()],
+        )
+    }
+
+    /// mincore(2): page residency of the range, a byte a page, to be read
+    /// with [`Thread::mincore_result`] after `perform` has reported `Parked`.
+    /// At most 16,384 pages.
+    pub fn mincore(&mut self, addr: u64, len: u64) -> bool {
+        let pages = len.div_ceil(PAGE);
+        if pages > crate::window::MINCORE_MAX {
+            return false;
+        }
+        self.push(
+            A_MINCORE,
+            0,
+            [addr, len, crate::window::MINCORE_OFF, 0, 0, 0],
+        )
     }
 
     /// Ends this host thread (the host process goes on). Must be last; no
     /// event follows.
     pub fn exit_thread(&mut self) -> bool {
-        panic!("not there yet")
+        // The first thread of a process must not end before the others: it is
+        // by its pid that the host lets us reach the memory.
+        let op = if self.thread.is_leader() {
+            A_PARK_FOREVER
+        } else {
+            A_EXIT_THREAD
+        };
+        let ok = self.push(op, 0, [0; 6]);
+        if ok {
+            self.thread.pending.ends = Some(Ends::Thread);
+        }
+        ok
     }
 
     /// Ends the host process. Must be last; no event follows, for none of
     /// its threads.
     pub fn exit_process(&mut self) -> bool {
-        panic!("not there yet")
+        let ok = self.push(A_EXIT_PROCESS, 0, [0; 6]);
+        if ok {
+            self.thread.pending.ends = Some(Ends::Process);
+        }
+        ok
     }
 
     /// Unmaps everything below `TASK_SIZE` (a moved vDSO goes back to its
     /// place first). For execve in the same process.
     pub fn unmap_all(&mut self) -> bool {
-        panic!("not there yet")
+        if let Some(at) = self.thread.space().vdso_moved() {
+            if !self.move_parts(at, false) {
+                return false;
+            }
+            self.thread.space().set_vdso_moved(None);
+        }
+        self.munmap(0, TASK_SIZE)
     }
+
+    pub(crate) fn fork(&mut self, region: &Arc<OwnedFd>, ctl: &Arc<OwnedFd>) -> bool {
+        let (Some(region), Some(ctl)) = (self.descriptor(region), self.descriptor(ctl)) else {
+            return false;
+        };
+        self.push(A_FORK, 0, [region, ctl, 0, 0, 0, 0])
+    }
+
+    pub(crate) fn thread(&mut self, slot: u32) -> bool {
+        self.push(A_THREAD, 0, [slot.into(), 0, 0, 0, 0, 0])
+    }
+}
+
+fn flag(ignore: bool) -> u32 {
+    if ignore { AF_IGNORE } else { 0 }
 }

@@ -6,20 +6,46 @@
 //! ([`AddressSpace`]), threads in them ([`Thread`]), their [`Event`]s, and a
 //! way to wait for those ([`Platform::wait`]). docs/SYSTRAP.md describes the
 //! protocol.
+#![deny(unsafe_code)]
 
 mod actions;
+mod bpf;
+mod core;
+mod counters;
 mod event;
+mod filter;
+mod fpstate;
 pub mod layout;
+mod mem;
 mod platform;
+mod policy;
+mod proto;
 mod regs;
+mod slot;
 mod space;
+mod sys;
 mod thread;
 mod window;
+mod zygote;
 
 pub use actions::Actions;
+pub use counters::Counters;
 pub use event::{Event, Token};
-pub use platform::{Counters, Options, Platform};
+pub use platform::{Options, Platform};
 pub use regs::{Arch, Regs};
 pub use space::AddressSpace;
 pub use thread::{Identity, Kicker, Thread};
 pub use window::{Reserved, Window};
+
+/// Whether [`Actions::madvise`] may be used with this advice; the stub's
+/// filter kills it for others.
+pub fn advice_is_allowed(advice: i32) -> bool {
+    filter::ADVICES.contains(&advice)
+}
+
+/// The MAP_* bits that actions may use; the stub's filter kills it for others.
+pub fn mmap_flags_allowed() -> u32 {
+    filter::MMAP_FLAGS
+        .iter()
+        .fold(0, |a, f| a | f.cast_unsigned())
+}

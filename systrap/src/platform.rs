@@ -2,99 +2,125 @@
 
 use std::io;
 use std::sync::Arc;
+use std::time::Duration;
 
-use crate::{AddressSpace, Thread, Token};
+use parking_lot::Mutex;
+
+use crate::core::Core;
+use crate::layout;
+use crate::proto::{RF_REPARK, RF_WAKE_STATE};
+use crate::zygote;
+use crate::{AddressSpace, Counters, Thread, Token};
 
 /// How to set up a [`Platform`].
 #[derive(Clone, Debug, Default)]
 pub struct Options {
-    /// Never spin while waiting (tight CPU quotas). Found out by itself from
-    /// the cgroup's `cpu.max` too.
+    /// Never spin while waiting. (A tight CPU quota of the cgroup, or a single
+    /// CPU, is found out without this.)
     pub no_spin: bool,
 }
 
-/// Numbers for metrics and for tuning.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Counters {
-    pub traps: u64,
-    pub wakes: u64,
-    pub sleeps: u64,
-    pub spin_hits: u64,
-    pub spin_misses: u64,
-    pub violations: u64,
-    pub kicks: u64,
-}
-
 /// All stub processes of one sandbox. Send + Sync; used as `Arc<Platform>`.
-pub struct Platform {}
+pub struct Platform {
+    core: Arc<Core>,
+    zygote: Mutex<Thread>,
+    /// Of the vDSO's ELF header in every stub.
+    vdso: Option<u64>,
+}
 
 impl Platform {
     /// Forks the zygote. To be called while the process is single-threaded,
-    /// before it is jailed.
-    pub fn new(_opts: &Options) -> io::Result<Arc<Platform>> {
-        panic!("not there yet")
+    /// and before it is jailed (it reads /proc/self/maps and cgroup files).
+    pub fn new(opts: &Options) -> io::Result<Arc<Platform>> {
+        let parts = zygote::vdso_mappings()?;
+        let core = Arc::new(Core::new(
+            opts.no_spin,
+            parts.iter().map(|p| p.1).collect(),
+        )?);
+        let zygote = zygote::start(&core, &parts)?;
+        let before_last: u64 = parts.iter().rev().skip(1).map(|p| p.1).sum();
+        Ok(Arc::new(Platform {
+            core,
+            zygote: Mutex::new(zygote),
+            vdso: (!parts.is_empty()).then_some(layout::VDSO + before_last),
+        }))
     }
 
     /// A fresh address space from the pristine zygote, empty but for the
     /// stub area. Its one thread is in the Sentry's hands, as if it had
-    /// trapped, with all registers zero: set them and resume it.
+    /// trapped, with all registers zero: set them and resume it. Takes about
+    /// as long as a fork.
     pub fn spawn(&self) -> io::Result<(Arc<AddressSpace>, Thread)> {
-        panic!("not there yet")
+        let mut zygote = self.zygote.lock();
+        let child = zygote.fork()?;
+        zygote.answer(RF_REPARK | RF_WAKE_STATE);
+        zygote.wait_parked(Duration::from_secs(10))?;
+        Ok(child)
     }
 
     /// Workers that should run: one per CPU in the affinity mask.
     pub fn workers(&self) -> usize {
-        panic!("not there yet")
+        self.core.policy.workers()
     }
 
     /// To be called once by each worker's thread before its first `wait`:
-    /// pins it to its CPU.
-    pub fn enter_worker(&self, _worker: usize) {
-        panic!("not there yet")
+    /// pins it to its CPU. Fewer than `workers()` may run.
+    pub fn enter_worker(&self, worker: usize) {
+        self.core.enter_worker(worker);
     }
 
     /// Appends the tokens of threads that have an event. Blocks (spins or
     /// sleeps, by policy) until there is at least one, or `wake` was called;
     /// may return with none.
-    pub fn wait(&self, _worker: usize, _out: &mut Vec<Token>) {
-        panic!("not there yet")
+    pub fn wait(&self, worker: usize, out: &mut Vec<Token>) {
+        self.core.wait(worker, out, None);
     }
 
-    /// As `wait`, with an upper bound. For timer-driven executors.
-    pub fn wait_timeout(
-        &self,
-        _worker: usize,
-        _out: &mut Vec<Token>,
-        _max: Option<std::time::Duration>,
-    ) {
-        panic!("not there yet")
+    /// As `wait`, but returns after `max` at the latest. For executors with
+    /// timers.
+    pub fn wait_timeout(&self, worker: usize, out: &mut Vec<Token>, max: Option<Duration>) {
+        self.core.wait(worker, out, max);
     }
 
     /// Appends the tokens of threads that have an event now.
-    pub fn poll(&self, _worker: usize, _out: &mut Vec<Token>) {
-        panic!("not there yet")
+    pub fn poll(&self, _worker: usize, out: &mut Vec<Token>) {
+        self.core.poll(out);
     }
 
     /// Gets one worker out of `wait`, the cheapest one. Never blocks. If all
     /// workers are busy, the next `wait` returns at once.
     pub fn wake(&self) {
-        panic!("not there yet")
+        self.core.wake();
     }
 
     /// Reaps dead stub processes (to be called on SIGCHLD) and appends the
     /// tokens of their threads that were running; these report `Dead`.
-    pub fn reap(&self, _out: &mut Vec<Token>) {
-        panic!("not there yet")
+    pub fn reap(&self, out: &mut Vec<Token>) {
+        self.core.reap(out);
     }
 
-    /// Where the host's vDSO is mapped in every stub (above `TASK_SIZE`),
-    /// usable there as it is: address of its ELF header. None if the host
+    /// Where the host's vDSO is mapped in every stub (above `TASK_SIZE`, and
+    /// usable there as it is): address of its ELF header. None if the host
     /// has none.
     pub fn vdso(&self) -> Option<u64> {
-        panic!("not there yet")
+        self.vdso
+    }
+
+    /// Length in bytes of the vDSO with its data pages before it, as
+    /// [`crate::Actions::move_vdso`] maps them, and the offset of the ELF
+    /// header in it.
+    pub fn vdso_len(&self) -> (u64, u64) {
+        let parts = &self.core.vdso_parts;
+        (parts.iter().sum(), parts.iter().rev().skip(1).sum())
     }
 
     pub fn counters(&self) -> Counters {
-        panic!("not there yet")
+        self.core.counts.snapshot()
+    }
+}
+
+impl Drop for Platform {
+    fn drop(&mut self) {
+        self.zygote.lock().address_space().kill();
     }
 }

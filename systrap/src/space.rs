@@ -1,34 +1,434 @@
 //! Address spaces: one host process each.
 
-/// One stub process and its region. Send + Sync. When the last reference is
-/// dropped, a process that still lives is killed.
-pub struct AddressSpace {}
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, AtomicU64, Ordering, fence};
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use parking_lot::Mutex;
+
+use crate::Token;
+use crate::core::Core;
+use crate::counters::count;
+use crate::layout::*;
+use crate::mem::Shared;
+use crate::proto::*;
+use crate::slot::{SlotTable, owner};
+use crate::sys::{self, Hello};
+
+/// Why a kick or copy has no pid to use.
+const UNKNOWN: i32 = 0;
+/// A process that can't have a pid: it ended before it told us.
+const NEVER: i32 = -1;
+
+/// Free slots of a region.
+#[derive(Default)]
+struct Slots {
+    /// Never used from here on.
+    next: u32,
+    /// Used before; free once the host thread is dead.
+    used: Vec<u32>,
+}
+
+/// One stub process and its region. Send + Sync. When its last thread's
+/// handle is dropped, a process that still lives is killed.
+pub struct AddressSpace {
+    pub(crate) core: Arc<Core>,
+    /// The region, hostile.
+    pub(crate) region: Shared,
+    /// Our end of its control socket.
+    ctl: OwnedFd,
+    /// Host pid; UNKNOWN until the host has told; NEVER.
+    pid: AtomicI32,
+    dead: AtomicBool,
+    status: AtomicI32,
+    /// kill() came before the pid.
+    kill_wanted: AtomicBool,
+    /// The Sentry has asked the process to end.
+    pub(crate) leaving: AtomicBool,
+    pub(crate) slots: SlotTable,
+    slots_free: Mutex<Slots>,
+    /// The slot of the process's first thread.
+    pub(crate) leader: AtomicU32,
+    /// `Thread` handles.
+    pub(crate) handles: AtomicU32,
+    /// Threads that the stub has.
+    pub(crate) running: AtomicU32,
+    in_active: AtomicBool,
+    /// The next turn on the control socket.
+    tickets: Mutex<u32>,
+    /// Where the vDSO was moved to; 0 while it is in its place.
+    vdso_at: AtomicU64,
+    /// The zygote: workers don't look at its ring.
+    hidden: AtomicBool,
+    this: Weak<AddressSpace>,
+}
 
 impl AddressSpace {
+    /// For a process that will be made with this region and control socket;
+    /// its one thread is in `slot`.
+    pub(crate) fn new(core: &Arc<Core>, region: Shared, ctl: OwnedFd, slot: u32) -> Arc<Self> {
+        let space = Arc::new_cyclic(|this| AddressSpace {
+            core: core.clone(),
+            region,
+            ctl,
+            pid: AtomicI32::new(UNKNOWN),
+            dead: AtomicBool::new(false),
+            status: AtomicI32::new(0),
+            kill_wanted: AtomicBool::new(false),
+            leaving: AtomicBool::new(false),
+            slots: SlotTable::new(),
+            slots_free: Mutex::new(Slots {
+                next: slot + 1,
+                used: (0..slot).collect(),
+            }),
+            leader: AtomicU32::new(slot),
+            handles: AtomicU32::new(0),
+            running: AtomicU32::new(0),
+            in_active: AtomicBool::new(false),
+            tickets: Mutex::new(0),
+            vdso_at: AtomicU64::new(0),
+            hidden: AtomicBool::new(false),
+            this: this.clone(),
+        });
+        core.unresolved.lock().push(space.this.clone());
+        space
+    }
+
+    // ---- the application's memory -------------------------------------------
+
     /// Copies from the application's memory; the number of bytes copied
     /// before the first fault. `process_vm_readv(2)`.
-    pub fn read(&self, _addr: u64, _buf: &mut [u8]) -> usize {
-        panic!("not there yet")
+    pub fn read(&self, addr: u64, buf: &mut [u8]) -> usize {
+        let len = below_task_size(addr, buf.len());
+        match self.pid_for_copy() {
+            Some(pid) => sys::vm_read(pid, addr, &mut buf[..len]),
+            None => 0,
+        }
     }
 
     /// Copies to the application's memory; the number of bytes copied before
     /// the first fault. Respects page protections. `process_vm_writev(2)`.
-    pub fn write(&self, _addr: u64, _buf: &[u8]) -> usize {
-        panic!("not there yet")
+    pub fn write(&self, addr: u64, buf: &[u8]) -> usize {
+        let len = below_task_size(addr, buf.len());
+        match self.pid_for_copy() {
+            Some(pid) => sys::vm_write(pid, addr, &buf[..len]),
+            None => 0,
+        }
     }
+
+    /// A child says hello before anything else, so that it comes soon once
+    /// the parent's fork was performed.
+    fn pid_for_copy(&self) -> Option<i32> {
+        for _ in 0..20 {
+            if let Some(pid) = self.live_pid() {
+                return Some(pid);
+            }
+            if self.is_dead() || self.pid.load(Ordering::Acquire) == NEVER {
+                return None;
+            }
+            sys::wait_readable(&self.ctl, Duration::from_millis(50));
+        }
+        None
+    }
+
+    // ---- the host process -----------------------------------------------------
 
     /// SIGKILL for the host process. `Dead` events follow from
     /// [`crate::Platform::reap`] for threads that are running.
     pub fn kill(&self) {
-        panic!("not there yet")
+        self.kill_wanted.store(true, Ordering::SeqCst);
+        if let Some(pid) = self.live_pid() {
+            self.signal(pid, |pid| {
+                sys::kill(pid);
+                true
+            });
+        }
     }
 
+    /// Whether the host process has ended and been reaped.
     pub fn is_dead(&self) -> bool {
-        panic!("not there yet")
+        self.dead.load(Ordering::SeqCst)
     }
 
     /// The host process, as the host itself told us.
     pub fn host_pid(&self) -> Option<i32> {
-        panic!("not there yet")
+        self.live_pid()
+    }
+
+    pub(crate) fn status(&self) -> i32 {
+        self.status.load(Ordering::Relaxed)
+    }
+
+    /// The pid of a process that isn't reaped yet, asked for if need be.
+    pub(crate) fn live_pid(&self) -> Option<i32> {
+        if self.is_dead() {
+            return None;
+        }
+        match self.pid.load(Ordering::Acquire) {
+            UNKNOWN => self.resolve(),
+            pid if pid > 0 => Some(pid),
+            _ => None,
+        }
+    }
+
+    /// Does something to a pid while it can't be reaped (and reused).
+    pub(crate) fn signal(&self, pid: i32, f: impl FnOnce(i32) -> bool) -> bool {
+        let pids = self.core.pids.lock();
+        let ours = pids.get(&pid).is_some_and(|s| s.ptr_eq(&self.this));
+        ours && f(pid)
+    }
+
+    /// The pid, known from fork(2) itself.
+    pub(crate) fn set_pid(&self, pid: i32) {
+        self.core.pids.lock().insert(pid, self.this.clone());
+        self.pid.store(pid, Ordering::Release);
+        self.core
+            .unresolved
+            .lock()
+            .retain(|s| !s.ptr_eq(&self.this));
+    }
+
+    /// Reads the child's hello if it is there.
+    pub(crate) fn resolve(&self) -> Option<i32> {
+        let mut pids = self.core.pids.lock();
+        match self.pid.load(Ordering::Acquire) {
+            UNKNOWN => {}
+            pid => return (pid > 0).then_some(pid),
+        }
+        let pid = match sys::receive_hello(&self.ctl) {
+            Hello::NotYet => return None,
+            // A pid that is taken: someone said hello in the child's place.
+            Hello::From(pid) if !pids.contains_key(&pid) => {
+                pids.insert(pid, self.this.clone());
+                pid
+            }
+            Hello::From(_) => {
+                count(&self.core.counts.violations);
+                NEVER
+            }
+            Hello::Closed => NEVER,
+        };
+        self.pid.store(pid, Ordering::Release);
+        if pid > 0 && self.kill_wanted.load(Ordering::SeqCst) {
+            sys::kill(pid);
+        }
+        drop(pids);
+        self.core
+            .unresolved
+            .lock()
+            .retain(|s| !s.ptr_eq(&self.this));
+        if pid == NEVER {
+            let mut tokens = Vec::new();
+            self.died(libc::SIGKILL, &mut tokens);
+            for t in tokens {
+                self.core.inject(t);
+            }
+            return None;
+        }
+        Some(pid)
+    }
+
+    /// The host process is gone: its running threads have an event.
+    pub(crate) fn died(&self, status: i32, out: &mut Vec<Token>) {
+        self.status.store(status, Ordering::Relaxed);
+        self.dead.store(true, Ordering::SeqCst);
+        let leaving = self.leaving.load(Ordering::SeqCst);
+        for slot in self.slots.iter() {
+            // In a process that was asked to end, nobody waits for a report.
+            if let Some(token) = self.take_report(slot)
+                && !leaving
+            {
+                out.push(token);
+            }
+        }
+        self.drop_from_active();
+    }
+
+    pub(crate) fn drop_from_active(&self) {
+        let mut list = self.core.active.write();
+        list.retain(|s| !s.this.ptr_eq(&self.this));
+        self.in_active.store(false, Ordering::SeqCst);
+    }
+
+    // ---- scanning ---------------------------------------------------------------
+
+    /// STUB → REPORTED, once; its token.
+    fn take_report(&self, slot: &crate::slot::SlotState) -> Option<Token> {
+        slot.owner
+            .compare_exchange(
+                owner::STUB,
+                owner::REPORTED,
+                Ordering::AcqRel,
+                Ordering::Relaxed,
+            )
+            .ok()?;
+        self.running.fetch_sub(1, Ordering::Relaxed);
+        self.core.running.fetch_sub(1, Ordering::Relaxed);
+        Some(Token(slot.token.load(Ordering::Relaxed)))
+    }
+
+    /// A thread of a dead process reports so.
+    pub(crate) fn report_dead(&self, index: u32) {
+        self.drop_from_active();
+        if let Some(token) = self.slots.get(index).and_then(|s| self.take_report(s)) {
+            self.core.inject(token);
+        }
+    }
+
+    /// Appends the tokens of threads that have published an event; the CPU
+    /// of the last.
+    pub(crate) fn scan(&self, out: &mut Vec<Token>) -> Option<u32> {
+        let mut cpu = None;
+        if self.region.ld64(P_PENDING0) != 0 {
+            let bits = self.region.a64(P_PENDING0).swap(0, Ordering::AcqRel);
+            cpu = self.scan_word(0, bits, out);
+        }
+        for half in 0..2 {
+            let at = P_SUMMARY + half * 8;
+            if self.region.ld64(at) == 0 {
+                continue;
+            }
+            let mut words = self.region.a64(at).swap(0, Ordering::AcqRel);
+            while words != 0 {
+                let word = half * 64 + u64::from(words.trailing_zeros());
+                words &= words - 1;
+                let bits = self
+                    .region
+                    .a64(P_PENDING + word * 8)
+                    .swap(0, Ordering::AcqRel);
+                cpu = self.scan_word(word, bits, out).or(cpu);
+            }
+        }
+        cpu
+    }
+
+    fn scan_word(&self, word: u64, mut bits: u64, out: &mut Vec<Token>) -> Option<u32> {
+        let mut cpu = None;
+        while bits != 0 {
+            let index = (word * 64) as u32 + bits.trailing_zeros();
+            bits &= bits - 1;
+            let token = self.slots.get(index).and_then(|s| self.take_report(s));
+            match token {
+                Some(token) => {
+                    cpu = Some(self.region.ld32(u64::from(index) * SLOT_STRIDE + S_CPU));
+                    out.push(token);
+                    count(&self.core.counts.traps);
+                }
+                None if self.leaving.load(Ordering::Relaxed) => {}
+                None => count(&self.core.counts.violations),
+            }
+        }
+        cpu
+    }
+
+    /// Threads that run, without those that wait in futexes (a hint).
+    pub(crate) fn busy(&self) -> u32 {
+        let running = self.running.load(Ordering::Relaxed);
+        running.saturating_sub(self.region.ld32(P_WAITERS))
+    }
+
+    pub(crate) fn is_quiet(&self) -> bool {
+        self.running.load(Ordering::Relaxed) == 0
+    }
+
+    pub(crate) fn in_active(&self) -> bool {
+        self.in_active.load(Ordering::SeqCst)
+    }
+
+    /// To be called with the list's lock held.
+    pub(crate) fn leave_active(&self) {
+        self.in_active.store(false, Ordering::SeqCst);
+        fence(Ordering::SeqCst);
+        if !self.is_quiet() {
+            self.in_active.store(true, Ordering::SeqCst);
+        }
+    }
+
+    /// A thread is about to run.
+    pub(crate) fn started(&self) {
+        self.running.fetch_add(1, Ordering::SeqCst);
+        self.core.running.fetch_add(1, Ordering::Relaxed);
+        if !self.in_active.load(Ordering::SeqCst)
+            && !self.hidden.load(Ordering::Relaxed)
+            && let Some(this) = self.this.upgrade()
+        {
+            let mut list = self.core.active.write();
+            if !self.in_active.swap(true, Ordering::SeqCst) {
+                list.push(this);
+            }
+        }
+    }
+
+    /// Keeps it from the workers.
+    pub(crate) fn hide(&self) {
+        self.hidden.store(true, Ordering::Relaxed);
+    }
+
+    pub(crate) fn vdso_moved(&self) -> Option<u64> {
+        Some(self.vdso_at.load(Ordering::Relaxed)).filter(|at| *at != 0)
+    }
+
+    pub(crate) fn set_vdso_moved(&self, at: Option<u64>) {
+        self.vdso_at.store(at.unwrap_or(0), Ordering::Relaxed);
+    }
+
+    // ---- slots and descriptors -----------------------------------------------------
+
+    /// A slot whose host thread, if it had one, is dead.
+    pub(crate) fn allocate_slot(&self) -> io::Result<u32> {
+        let mut free = self.slots_free.lock();
+        let dead = |i: &u32| {
+            let tid = self.region.ld32(u64::from(*i) * SLOT_STRIDE + S_TID);
+            let owner = self
+                .slots
+                .get(*i)
+                .map_or(owner::FREE, |s| s.owner.load(Ordering::Relaxed));
+            tid == 0 && matches!(owner, owner::FREE | owner::LEAVING)
+        };
+        if let Some(at) = free.used.iter().position(dead) {
+            return Ok(free.used.swap_remove(at));
+        }
+        if u64::from(free.next) >= SLOTS {
+            return Err(io::Error::from_raw_os_error(libc::EAGAIN));
+        }
+        free.next += 1;
+        Ok(free.next - 1)
+    }
+
+    /// Gives a slot back; it is used again once its host thread is dead.
+    pub(crate) fn free_slot(&self, index: u32) {
+        self.slots_free.lock().used.push(index);
+    }
+
+    /// Sends descriptors for one thread's action list; its turn.
+    pub(crate) fn send_fds(&self, fds: &[Arc<OwnedFd>]) -> io::Result<u32> {
+        let borrowed: Vec<_> = fds.iter().map(|f| f.as_fd()).collect();
+        let mut ticket = self.tickets.lock();
+        sys::send_fds(&self.ctl, &borrowed)?;
+        let mine = *ticket;
+        *ticket = mine.wrapping_add(1);
+        Ok(mine)
+    }
+}
+
+/// The part of a range of `len` bytes that the application may have.
+fn below_task_size(addr: u64, len: usize) -> usize {
+    let room = TASK_SIZE.saturating_sub(addr);
+    usize::try_from(room).unwrap_or(usize::MAX).min(len)
+}
+
+impl Drop for AddressSpace {
+    fn drop(&mut self) {
+        let pid = *self.pid.get_mut();
+        if pid > 0 && !*self.dead.get_mut() {
+            // Not reaped: `pids` still has our entry, or another thread is
+            // just reaping it; only the former may be signalled.
+            let pids = self.core.pids.lock();
+            if pids.contains_key(&pid) {
+                sys::kill(pid);
+            }
+        }
     }
 }

@@ -1,0 +1,164 @@
+//! What all handles of one platform share.
+//!
+//! Locks, outermost first; none is held across another but as drawn:
+//!
+//! ```text
+//! zygote                       (held while a process is spawned)
+//!   AddressSpace::tickets      (held across one non-blocking sendmsg)
+//!   AddressSpace::slots_free
+//!   pids
+//!   active
+//!   unresolved, injected       (innermost, nothing is called under them)
+//! ```
+
+use std::collections::HashMap;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::{Arc, OnceLock, Weak};
+
+use parking_lot::{Mutex, RwLock};
+
+use crate::Token;
+use crate::counters::{Counts, count};
+use crate::fpstate::FrameShape;
+use crate::mem::Shared;
+use crate::policy::Policy;
+use crate::proto::*;
+use crate::space::AddressSpace;
+use crate::sys;
+
+pub(crate) struct Core {
+    /// The doorbell pages: written by us, read-only in stubs. Never read
+    /// back for a decision that matters.
+    pub doorbell: Shared,
+    pub doorbell_fd: OwnedFd,
+    /// Address spaces whose rings are scanned.
+    pub active: RwLock<Vec<Arc<AddressSpace>>>,
+    /// Tokens of threads that have an event without their stub's doing.
+    injected: Mutex<Vec<Token>>,
+    /// Whether `injected` has something. Set under its lock, read without.
+    injected_some: AtomicBool,
+    /// Host pid → address space, once the host has told the pid.
+    pub pids: Mutex<HashMap<i32, Weak<AddressSpace>>>,
+    /// Address spaces whose pid is not known yet.
+    pub unresolved: Mutex<Vec<Weak<AddressSpace>>>,
+    pub counts: Counts,
+    pub policy: Policy,
+    /// Learnt from the zygote's first frame.
+    pub frame: OnceLock<FrameShape>,
+    /// Threads that run user code now (in-stub waits included).
+    pub running: AtomicU32,
+    pub fsgsbase: bool,
+    /// Lengths of the host's vDSO mappings, in order.
+    pub vdso_parts: Vec<u64>,
+}
+
+impl Core {
+    pub fn new(no_spin: bool, vdso_parts: Vec<u64>) -> io::Result<Core> {
+        let fd = sys::memfd(c"runsc-doorbell", DOORBELL_LEN)?;
+        let doorbell = Shared::map(&fd, DOORBELL_LEN, None)?;
+        // From here on nobody can map it writable; ours stays.
+        sys::seal(
+            &fd,
+            libc::F_SEAL_SHRINK | libc::F_SEAL_GROW | libc::F_SEAL_FUTURE_WRITE | libc::F_SEAL_SEAL,
+        )?;
+        const HWCAP2_FSGSBASE: u64 = 2;
+        let fsgsbase = sys::auxv(libc::AT_HWCAP2) & HWCAP2_FSGSBASE != 0;
+        doorbell.st32(D_FLAGS, if fsgsbase { DF_FSGSBASE } else { 0 });
+        let policy = Policy::new(&doorbell, no_spin);
+        Ok(Core {
+            doorbell,
+            doorbell_fd: fd,
+            active: RwLock::default(),
+            injected: Mutex::default(),
+            injected_some: AtomicBool::new(false),
+            pids: Mutex::default(),
+            unresolved: Mutex::default(),
+            counts: Counts::default(),
+            policy,
+            frame: OnceLock::new(),
+            running: AtomicU32::new(0),
+            fsgsbase,
+            vdso_parts,
+        })
+    }
+
+    /// Hands out a token without an event of the stub's.
+    pub fn inject(&self, token: Token) {
+        let mut list = self.injected.lock();
+        list.push(token);
+        self.injected_some.store(true, Ordering::SeqCst);
+        drop(list);
+        self.wake();
+    }
+
+    /// Whether `poll` would find something without looking at rings.
+    pub fn has_injected(&self) -> bool {
+        self.injected_some.load(Ordering::SeqCst)
+    }
+
+    /// Appends the tokens of threads that have an event now; the CPU where
+    /// the last of them had been running.
+    pub fn poll(&self, out: &mut Vec<Token>) -> Option<u32> {
+        if self.has_injected() {
+            let mut list = self.injected.lock();
+            out.append(&mut list);
+            self.injected_some.store(false, Ordering::SeqCst);
+        }
+        let mut cpu = None;
+        let mut idle = 0;
+        for space in self.active.read().iter() {
+            if let Some(c) = space.scan(out) {
+                cpu = Some(c);
+            }
+            idle += usize::from(space.is_quiet());
+        }
+        if idle > 64 {
+            self.active.write().retain(|s| {
+                if s.is_quiet() {
+                    s.leave_active();
+                }
+                s.in_active()
+            });
+        }
+        cpu
+    }
+
+    /// Asks for the pids of fork children that have said hello.
+    pub fn resolve_all(&self) {
+        let list: Vec<_> = self
+            .unresolved
+            .lock()
+            .iter()
+            .filter_map(Weak::upgrade)
+            .collect();
+        for space in list {
+            space.resolve();
+        }
+    }
+
+    /// Reaps what is dead.
+    pub fn reap(&self, out: &mut Vec<Token>) {
+        self.resolve_all();
+        while let Some(pid) = sys::peek_dead_child() {
+            if !self.pids.lock().contains_key(&pid) {
+                // Its hello may have come since.
+                self.resolve_all();
+            }
+            // A pid stays ours until it is reaped here.
+            let space = self.pids.lock().remove(&pid);
+            let Some(status) = sys::reap(pid) else { break };
+            match space {
+                Some(space) => {
+                    count(&self.counts.deaths);
+                    if let Some(space) = space.upgrade() {
+                        space.died(status, out);
+                    }
+                }
+                None => count(&self.counts.violations),
+            }
+        }
+        self.resolve_all();
+    }
+}

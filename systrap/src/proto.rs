@@ -1,0 +1,259 @@
+//! The words that the Sentry and a stub share, as offsets.
+//!
+//! Compiled into both sides like [`crate::layout`]: constants only.
+//!
+//! One cache line per writer. "stub" lines are hostile to the Sentry, which
+//! reads each word once per decision; "sentry" lines are what the stub obeys
+//! (the application can overwrite them too, but only fools itself).
+
+#![allow(dead_code)] // either compilation uses only its half
+
+// ---- a slot, offsets from its start -----------------------------------
+
+/// The futex word of the hand-over, `ST_*`; written by both.
+pub const S_STATE: u64 = 0x00;
+/// Kernel-written (CLONE_CHILD_SETTID and CLEARTID): the host thread's id,
+/// 0 once it is dead. Meaningless for a process's first thread.
+pub const S_TID: u64 = 0x08;
+/// stub: 1 while it sleeps in a futex wait of the application's.
+pub const S_FUTEX_WAIT: u64 = 0x0c;
+/// stub, private to it: a kick came when the thread could not report it.
+pub const S_KICK_SEEN: u64 = 0x10;
+
+/// stub: `EV_*`.
+pub const S_KIND: u64 = 0x40;
+/// stub: host signal number for `EV_SIGNAL`.
+pub const S_SIGNO: u64 = 0x44;
+/// stub: offset in the slot of the `rt_sigframe`.
+pub const S_FRAME: u64 = 0x48;
+/// stub: CPU it ran on when it published.
+pub const S_CPU: u64 = 0x4c;
+/// stub: current bases (0 where the CPU has no FSGSBASE).
+pub const S_FS: u64 = 0x50;
+pub const S_GS: u64 = 0x58;
+/// stub: two words whose meaning depends on the kind.
+pub const S_ARG0: u64 = 0x60;
+pub const S_ARG1: u64 = 0x68;
+/// stub: prefetch entries used.
+pub const S_PF_COUNT: u64 = 0x70;
+
+/// sentry: `RF_*`.
+pub const S_FLAGS: u64 = 0x80;
+/// sentry: entries of the action list, and where it starts in the slot.
+pub const S_ACTIONS: u64 = 0x84;
+pub const S_ACTIONS_OFF: u64 = 0x88;
+/// sentry: write-back entries.
+pub const S_WB_COUNT: u64 = 0x8c;
+/// sentry: bases to load if `RF_SET_FS`/`RF_SET_GS`.
+pub const S_NEW_FS: u64 = 0x90;
+pub const S_NEW_GS: u64 = 0x98;
+/// sentry: descriptors that were sent for this list, and the turn in which
+/// this thread may take them from the control socket.
+pub const S_FDS: u64 = 0xa0;
+pub const S_FD_TICKET: u64 = 0xa4;
+/// sentry: where a fork child's or new thread's first frame is.
+pub const S_START_FRAME: u64 = 0xa8;
+/// sentry: a kick could not be sent; report it before the application runs.
+pub const S_KICK_WANTED: u64 = 0xac;
+
+/// sentry: identity cache; valid flag, then pid, tid, uid, euid, gid, egid.
+pub const S_ID_VALID: u64 = 0xc0;
+pub const S_ID: u64 = 0xc4;
+
+/// stub: prefetch entries {addr u64, len u32, off u32}.
+pub const S_PF: u64 = 0x100;
+pub const PF_MAX: u64 = 16;
+/// sentry: write-back entries, same shape.
+pub const S_WB: u64 = 0x200;
+pub const WB_MAX: u64 = 32;
+/// Size of one of either.
+pub const ENTRY: u64 = 16;
+
+/// The copy window: prefetched input, action list, output.
+pub const S_WINDOW: u64 = 0xc00;
+pub const WINDOW_LEN: u64 = 0x1_0000;
+/// The alternate signal stack: the rest of the slot.
+pub const S_STACK: u64 = S_WINDOW + WINDOW_LEN;
+
+// ---- words of the whole process, in slot 0's first page -----------------
+
+/// stub: slots 0 to 63 that have an event, a bit each.
+pub const P_PENDING0: u64 = 0x400;
+/// stub: which words of `P_PENDING` have bits (two u64).
+pub const P_SUMMARY: u64 = 0x408;
+/// stub: whose turn it is on the control socket.
+pub const P_TURN: u64 = 0x440;
+/// stub: threads in futex waits (a hint).
+pub const P_WAITERS: u64 = 0x444;
+/// stub: slots that have an event, 128 u64 (word 0 is unused: `P_PENDING0`).
+pub const P_PENDING: u64 = 0x800;
+
+// ---- states ------------------------------------------------------------
+
+/// The Sentry has taken the event and will take long: sleep, don't spin.
+pub const ST_BLOCKED: u32 = 0;
+/// The stub has published an event and is awake.
+pub const ST_PUBLISHED: u32 = 1;
+/// The same, and the stub sleeps on the state word.
+pub const ST_SLEEPING: u32 = 2;
+/// The Sentry has answered; also while the application runs.
+pub const ST_GO: u32 = 3;
+/// `EXIT_THREAD` of a process's first thread: nothing more will come.
+pub const ST_PARKED_FOREVER: u32 = 4;
+
+// ---- event kinds ---------------------------------------------------------
+
+/// A host signal: SIGSYS, a fault, or the kick.
+pub const EV_SIGNAL: u32 = 1;
+/// ARG0 index, ARG1 errno.
+pub const EV_ACTION_FAILED: u32 = 2;
+/// ARG0 address.
+pub const EV_WB_FAULT: u32 = 3;
+/// ARG0 cycles waited.
+pub const EV_FUTEX_INT: u32 = 4;
+/// `RF_REPARK` was obeyed.
+pub const EV_PARKED: u32 = 5;
+/// A kick was noticed while in the stub.
+pub const EV_KICK: u32 = 6;
+
+// ---- resume flags ----------------------------------------------------------
+
+pub const RF_SET_FS: u32 = 1;
+pub const RF_SET_GS: u32 = 2;
+/// Publish `EV_PARKED` in place of entering the application.
+pub const RF_REPARK: u32 = 4;
+/// And wake the state word after any publication (someone waits there).
+pub const RF_WAKE_STATE: u32 = 8;
+
+// ---- actions -----------------------------------------------------------------
+
+/// Size of one: op u32, flags u32, six u64 arguments.
+pub const ACTION: u64 = 56;
+pub const ACTIONS_MAX: u64 = 512;
+/// Descriptors in one list.
+pub const FDS_MAX: u64 = 16;
+
+/// addr, len, prot, flags, descriptor index (`NO_FD`), offset
+pub const A_MMAP: u32 = 1;
+pub const NO_FD: u64 = u64::MAX;
+pub const A_MUNMAP: u32 = 2;
+pub const A_MPROTECT: u32 = 3;
+pub const A_MREMAP: u32 = 4;
+pub const A_MADVISE: u32 = 5;
+pub const A_MSYNC: u32 = 6;
+pub const A_ZERO: u32 = 7;
+pub const A_STORE32: u32 = 8;
+/// addr, old, new
+pub const A_CAS32: u32 = 9;
+/// addr, count, futex op
+pub const A_FUTEX_WAKE: u32 = 10;
+/// addr, futex op, value, has deadline, deadline ns, bitset
+pub const A_FUTEX_WAIT: u32 = 11;
+pub const A_EXIT_THREAD: u32 = 12;
+pub const A_EXIT_PROCESS: u32 = 13;
+/// The first thread of a process must outlive the others.
+pub const A_PARK_FOREVER: u32 = 14;
+/// descriptor indexes of region and control socket
+pub const A_FORK: u32 = 15;
+/// slot index
+pub const A_THREAD: u32 = 16;
+/// addr, len, offset in slot of the result vector
+pub const A_MINCORE: u32 = 17;
+
+/// In an action's flags: an error doesn't stop the list.
+pub const AF_IGNORE: u32 = 1;
+
+// ---- the doorbell pages --------------------------------------------------------
+
+/// sentry: 0, or 1 + the CPU whose worker is spinning.
+pub const D_HOT: u64 = 0x00;
+/// sentry: how long a stub may spin when a worker is hot, in cycles.
+pub const D_SPIN: u64 = 0x04;
+/// sentry: `DF_*`.
+pub const D_FLAGS: u64 = 0x08;
+/// sentry: the CPU whose worker serves CPUs that have none.
+pub const D_FALLBACK: u64 = 0x0c;
+/// sentry: a line per CPU, `DS_*` in its first word.
+pub const D_CPU: u64 = 0x40;
+pub const D_CPU_STRIDE: u64 = 0x40;
+/// CPUs that have a line.
+pub const D_CPUS: u64 = 1023;
+pub const DOORBELL_LEN: u64 = 0x1_0000;
+
+/// rdfsbase and kin may be used.
+pub const DF_FSGSBASE: u32 = 1;
+
+/// No worker on this CPU.
+pub const DS_NONE: u32 = 0;
+/// The worker is awake and will look at all rings before it sleeps.
+pub const DS_RUNNING: u32 = 1;
+/// The worker sleeps on the word: ring.
+pub const DS_SLEEPING: u32 = 2;
+
+// ---- signals -------------------------------------------------------------------------
+
+/// The kick: a standard signal, so that several merge into one.
+pub const SIG_KICK: u32 = 23; // SIGURG
+/// Descriptor of the control socket in every stub.
+pub const CTL_FD: u64 = 0;
+
+/// clone(2) flags of a fork: CLONE_PARENT | SIGCHLD.
+pub const CLONE_FORK: u64 = 0x8000 | 17;
+/// clone(2) flags of a thread: VM, FS, FILES, SIGHAND, THREAD, SYSVSEM,
+/// CHILD_SETTID, CHILD_CLEARTID.
+pub const CLONE_THREAD: u64 =
+    0x100 | 0x200 | 0x400 | 0x800 | 0x1_0000 | 0x4_0000 | 0x100_0000 | 0x20_0000;
+
+/// The kick's bit in a signal mask.
+pub const KICK_MASK: u64 = 1 << (SIG_KICK - 1);
+
+// ---- struct rt_sigframe of x86-64 (kernel: arch/x86/include/asm/sigframe.h) ---------
+
+/// `uc_flags`, `uc_link`, `uc_stack {sp, flags, size}`
+pub const F_UC: u64 = 8;
+pub const F_SS_SP: u64 = F_UC + 16;
+pub const F_SS_FLAGS: u64 = F_UC + 24;
+pub const F_SS_SIZE: u64 = F_UC + 32;
+/// r8 … r15, di, si, bp, bx, dx, ax, cx, sp, ip, flags
+pub const F_GREGS: u64 = F_UC + 40;
+pub const F_R8: u64 = F_GREGS;
+pub const F_R9: u64 = F_GREGS + 8;
+pub const F_R10: u64 = F_GREGS + 16;
+pub const F_R11: u64 = F_GREGS + 24;
+pub const F_R12: u64 = F_GREGS + 32;
+pub const F_R13: u64 = F_GREGS + 40;
+pub const F_R14: u64 = F_GREGS + 48;
+pub const F_R15: u64 = F_GREGS + 56;
+pub const F_RDI: u64 = F_GREGS + 64;
+pub const F_RSI: u64 = F_GREGS + 72;
+pub const F_RBP: u64 = F_GREGS + 80;
+pub const F_RBX: u64 = F_GREGS + 88;
+pub const F_RDX: u64 = F_GREGS + 96;
+pub const F_RAX: u64 = F_GREGS + 104;
+pub const F_RCX: u64 = F_GREGS + 112;
+pub const F_RSP: u64 = F_GREGS + 120;
+pub const F_RIP: u64 = F_GREGS + 128;
+pub const F_RFLAGS: u64 = F_GREGS + 136;
+/// u16 each: cs, gs, fs, ss
+pub const F_CS: u64 = F_GREGS + 144;
+pub const F_SS: u64 = F_GREGS + 150;
+pub const F_ERR: u64 = F_GREGS + 152;
+pub const F_TRAPNO: u64 = F_GREGS + 160;
+pub const F_OLDMASK: u64 = F_GREGS + 168;
+pub const F_CR2: u64 = F_GREGS + 176;
+pub const F_FPSTATE: u64 = F_GREGS + 184;
+pub const F_SIGMASK: u64 = F_UC + 296;
+/// siginfo_t
+pub const F_INFO: u64 = F_UC + 304;
+pub const F_SI_CODE: u64 = F_INFO + 8;
+pub const F_SI_ADDR: u64 = F_INFO + 16;
+/// si_call_addr is at 16, si_syscall at 24, si_arch at 28
+pub const F_SI_SYSCALL: u64 = F_INFO + 24;
+pub const F_SI_ARCH: u64 = F_INFO + 28;
+/// sizeof(struct rt_sigframe)
+pub const FRAME_LEN: u64 = F_INFO + 128;
+
+pub const AUDIT_ARCH_X86_64: u32 = 0xc000_003e;
+pub const AUDIT_ARCH_I386: u32 = 0x4000_0003;
+/// In a system call number: the x32 ABI.
+pub const X32_BIT: u64 = 0x4000_0000;
