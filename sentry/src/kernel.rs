@@ -16,6 +16,8 @@ pub struct Kernel {
     pub reactor: Arc<Reactor>,
     /// Deadlines.
     pub timers: Timers,
+    /// Who opens device nodes and FIFOs.
+    pub devices: crate::vfs::DeviceRegistry,
     /// The process tree.
     pub tasks: Mutex<Tasks>,
 }

@@ -1,5 +1,9 @@
 //! Open file descriptions, and the operations behind them.
 
+use super::Path;
+use super::attr::Attr;
+use super::dentry::Dentry;
+use super::inode::FileInode;
 use crate::executor::{PollEvents, WaitQueue};
 use crate::task::Cx;
 use crate::user::{Sink, Source};
@@ -9,7 +13,7 @@ use parking_lot::Mutex;
 use std::any::Any;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 /// A position for lseek(2), decoded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,8 +66,20 @@ pub trait FileOps: Send + Sync + Any {
     /// For downcasts.
     fn as_any(&self) -> &dyn Any;
 
-    /// Attributes for fstat(2).
-    fn stat(&self, file: &File) -> Result<Stat>;
+    /// Attributes for fstat(2), for files without a path; those with one are asked for their inode's.
+    fn stat(&self, file: &File) -> Result<Stat> {
+        file.attr().map(|a| a.to_stat())
+    }
+
+    /// Whether open(2) may return: EAGAIN makes it wait on [`FileOps::wait_queue`] (a FIFO without a peer).
+    fn open_wait(&self, _file: &File) -> Result<()> {
+        Ok(())
+    }
+
+    /// Another description of the same object, for open(2) of a /proc/PID/fd link to something without a path.
+    fn reopen(&self, _file: &File, _flags: u32) -> Result<Box<dyn FileOps>> {
+        Err(Errno::ENXIO)
+    }
 
     /// read(2) at `offset` (ignored by files without a position).
     fn read(&self, _file: &File, _offset: u64, _dst: &mut dyn Sink) -> Result<usize> {
@@ -136,6 +152,11 @@ pub trait FileOps: Send + Sync + Any {
         Err(Errno::EINVAL)
     }
 
+    /// fcntl(2) commands that only some files have: F_SETPIPE_SZ, F_GETPIPE_SZ, F_ADD_SEALS, F_GET_SEALS.
+    fn fcntl(&self, _file: &File, _cmd: i32, _arg: u64) -> Result<u64> {
+        Err(Errno::EINVAL)
+    }
+
     /// F_SETFL is about to change O_APPEND, O_NONBLOCK, O_ASYNC, O_DIRECT or O_NOATIME.
     fn set_flags(&self, _file: &File, _new: u32) -> Result<()> {
         Ok(())
@@ -161,35 +182,98 @@ pub trait FileWatcher: Send + Sync {
     fn file_gone(&self, ops: &dyn FileOps);
 }
 
+/// Who is told of readiness by a signal (F_SETOWN, F_SETSIG).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct FileOwner {
+    /// F_OWNER_TID, F_OWNER_PID or F_OWNER_PGRP.
+    pub kind: i32,
+    /// The id; 0: nobody.
+    pub id: i32,
+    /// F_SETSIG; 0: SIGIO.
+    pub signal: i32,
+}
+
 /// An open file description (open(2)): shared by dup(2) and fork(2).
 pub struct File {
     /// O_ACCMODE, O_APPEND, O_NONBLOCK, O_DIRECT, O_NOATIME, O_PATH, …; written by F_SETFL, read everywhere.
     flags: AtomicU32,
     /// The position. The lock is held over a whole read or write that moves it (POSIX: atomic offsets).
     pub pos: Mutex<u64>,
+    /// What was opened; `None` for what has no place in the tree (a pipe, a socket).
+    path: Option<Path>,
     /// Those to tell of its end. The lock is a leaf.
     watchers: Mutex<Vec<(u64, Arc<dyn FileWatcher>)>>,
     /// What it does.
     pub ops: Box<dyn FileOps>,
-}
-
-impl Drop for File {
-    fn drop(&mut self) {
-        for (_, watcher) in std::mem::take(self.watchers.get_mut()) {
-            watcher.file_gone(&*self.ops);
-        }
-    }
+    /// F_SETOWN.
+    pub owner: Mutex<FileOwner>,
+    /// It counts as a writer of its inode. Set before the description is shared.
+    writer: AtomicBool,
+    /// An advisory lock has been taken through it: closing has something to release.
+    pub(super) locked: AtomicBool,
 }
 
 impl File {
-    /// A description with open(2) flags `flags`.
+    /// A description of something without a path, with open(2) flags `flags`.
     pub fn new(ops: Box<dyn FileOps>, flags: u32) -> Arc<Self> {
+        Self::make(ops, flags, None)
+    }
+
+    /// A description of what is at `path`.
+    pub fn with_path(ops: Box<dyn FileOps>, flags: u32, path: Path) -> Arc<Self> {
+        Self::make(ops, flags, Some(path))
+    }
+
+    fn make(ops: Box<dyn FileOps>, flags: u32, path: Option<Path>) -> Arc<Self> {
         Arc::new(Self {
             flags: AtomicU32::new(flags),
             pos: Mutex::new(0),
+            path,
             watchers: Mutex::default(),
             ops,
+            owner: Mutex::default(),
+            writer: AtomicBool::new(false),
+            locked: AtomicBool::new(false),
         })
+    }
+
+    /// What was opened; `None` for a pipe, a socket and the like.
+    pub fn path(&self) -> Option<&Path> {
+        self.path.as_ref()
+    }
+
+    /// A path that leads to this very object: where it was opened, or a place of its own. For magic links and AT_EMPTY_PATH.
+    pub fn to_path(self: &Arc<Self>) -> Path {
+        if let Some(path) = &self.path {
+            return path.clone();
+        }
+        let text = self
+            .ops
+            .link_text(self)
+            .unwrap_or_else(|| b"anon_inode:[unknown]".to_vec());
+        let mount = super::anon::mount();
+        let inode = Arc::new(FileInode::new(Arc::clone(self)));
+        Path {
+            dentry: Dentry::detached(Arc::clone(mount.sb()), inode, &text),
+            mount,
+        }
+    }
+
+    /// Attributes for fstat(2).
+    pub fn attr(&self) -> Result<Attr> {
+        match &self.path {
+            Some(path) => path.inode().attr(),
+            None => self.ops.stat(self).map(|s| Attr::from_stat(&s)),
+        }
+    }
+
+    /// Counts this description as a writer of its inode, until it goes. ETXTBSY while that is being executed.
+    pub(super) fn count_writer(&self) -> Result<()> {
+        if let Some(path) = &self.path {
+            path.inode().ext().get_write()?;
+            self.writer.store(true, Ordering::Release);
+        }
+        Ok(())
     }
 
     /// The open(2) flags now.
@@ -202,9 +286,19 @@ impl File {
         self.flags.store(flags, Ordering::Relaxed);
     }
 
+    /// Whether an open(2) flag is set.
+    pub fn has(&self, flag: i32) -> bool {
+        self.flags() & flag as u32 != 0
+    }
+
     /// O_NONBLOCK is set.
     pub fn nonblocking(&self) -> bool {
-        self.flags() & libc::O_NONBLOCK as u32 != 0
+        self.has(libc::O_NONBLOCK)
+    }
+
+    /// O_PATH: a place, not an open file.
+    pub fn is_path_only(&self) -> bool {
+        self.has(libc::O_PATH)
     }
 
     /// Open for reading.
@@ -236,5 +330,29 @@ impl File {
     /// The implementation as a `T`.
     pub fn downcast<T: FileOps>(&self) -> Option<&T> {
         self.ops.as_any().downcast_ref()
+    }
+}
+
+impl Drop for File {
+    fn drop(&mut self) {
+        for (_, watcher) in std::mem::take(self.watchers.get_mut()) {
+            watcher.file_gone(&*self.ops);
+        }
+        if *self.locked.get_mut() {
+            super::lock::release_file(self);
+        }
+        if let Some(path) = &self.path {
+            if *self.writer.get_mut() {
+                path.inode().ext().put_write();
+            }
+            if !self.is_path_only() {
+                let mask = if self.writable() {
+                    libc::IN_CLOSE_WRITE
+                } else {
+                    libc::IN_CLOSE_NOWRITE
+                };
+                super::notify::path(path, mask);
+            }
+        }
     }
 }

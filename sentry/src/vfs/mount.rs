@@ -1,0 +1,455 @@
+//! Mounts and mount namespaces (mount_namespaces(7)).
+//!
+//! A mount holds its children, a child points back weakly; a namespace holds the root. The tree changes under the
+//! namespace's lock; a walk reads one mount's children under that mount's own lock, a leaf.
+
+use super::dentry::Dentry;
+use super::path::Path;
+use super::superblock::Superblock;
+use crate::executor::{PollEvents, WaitQueue};
+use arch::{Errno, Result};
+use parking_lot::{Mutex, RwLock};
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
+
+bitflags::bitflags! {
+    /// Flags of one mount, in the bits of mount(2).
+    #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+    pub struct MountFlags: u32 {
+        const RDONLY = 1;
+        const NOSUID = 2;
+        const NODEV = 4;
+        const NOEXEC = 8;
+        const NOSYMFOLLOW = 256;
+        const NOATIME = 1024;
+        const NODIRATIME = 2048;
+        const RELATIME = 1 << 21;
+        const STRICTATIME = 1 << 24;
+    }
+}
+
+static NEXT_ID: AtomicU64 = AtomicU64::new(1);
+/// Counts changes to any mount tree: scoped walks notice them at `..`.
+pub(super) static MOUNT_SEQ: AtomicU64 = AtomicU64::new(0);
+/// Counts renames of directories, for the same use.
+pub(super) static RENAME_SEQ: AtomicU64 = AtomicU64::new(0);
+
+/// One mount.
+pub struct Mount {
+    /// Unique; the first field of mountinfo.
+    pub id: u64,
+    /// The dentry that it shows at its mountpoint: the file system's root, or another one for a bind mount.
+    pub root: Arc<Dentry>,
+    /// The device or whatever was given as such to mount(2).
+    pub source: Vec<u8>,
+    flags: AtomicU32,
+    place: RwLock<MountPlace>,
+    /// Mounts on dentries of this one, by the dentry's address (which a mount holds).
+    children: RwLock<HashMap<usize, Arc<Mount>>>,
+    /// Propagation, for mountinfo and mount(2).
+    pub(super) propagation: Mutex<Propagation>,
+}
+
+#[derive(Default)]
+struct MountPlace {
+    parent: Weak<Mount>,
+    /// Where it stands in the parent. Kept alive here.
+    on: Option<Arc<Dentry>>,
+}
+
+/// How mounts beneath spread (mount_namespaces(7)).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Propagation {
+    #[default]
+    Private,
+    /// With its peer group.
+    Shared(u64),
+    /// With the group of its master.
+    Slave(u64),
+    Unbindable,
+}
+
+impl Mount {
+    /// A mount that is nowhere yet, of `root` and what is below it.
+    pub fn new(root: Arc<Dentry>, source: &[u8], flags: MountFlags) -> Arc<Self> {
+        root.sb.mounted();
+        Arc::new(Self {
+            id: NEXT_ID.fetch_add(1, Ordering::Relaxed),
+            root,
+            source: source.to_vec(),
+            flags: AtomicU32::new(flags.bits()),
+            place: RwLock::default(),
+            children: RwLock::default(),
+            propagation: Mutex::default(),
+        })
+    }
+
+    /// The file system.
+    pub fn sb(&self) -> &Arc<Superblock> {
+        &self.root.sb
+    }
+
+    /// Its flags.
+    pub fn flags(&self) -> MountFlags {
+        MountFlags::from_bits_truncate(self.flags.load(Ordering::Relaxed))
+    }
+
+    /// MS_REMOUNT | MS_BIND.
+    pub fn set_flags(&self, flags: MountFlags) {
+        self.flags.store(flags.bits(), Ordering::Relaxed);
+    }
+
+    /// EROFS if nothing may be written through this mount (mnt_want_write).
+    pub fn want_write(&self) -> Result<()> {
+        if self.flags().contains(MountFlags::RDONLY) || self.sb().read_only() {
+            Err(Errno::EROFS)
+        } else {
+            Ok(())
+        }
+    }
+
+    /// The root as a path.
+    pub fn root_path(self: &Arc<Self>) -> Path {
+        Path {
+            mount: Arc::clone(self),
+            dentry: Arc::clone(&self.root),
+        }
+    }
+
+    /// Where it is mounted; `None` for a namespace's root and for a detached mount.
+    pub fn mountpoint(&self) -> Option<Path> {
+        let place = self.place.read();
+        Some(Path {
+            mount: place.parent.upgrade()?,
+            dentry: place.on.clone()?,
+        })
+    }
+
+    /// The mount on one of this mount's dentries.
+    pub fn mounted_on(&self, dentry: &Arc<Dentry>) -> Option<Arc<Self>> {
+        self.children
+            .read()
+            .get(&(Arc::as_ptr(dentry) as usize))
+            .cloned()
+    }
+
+    /// Mounts directly on this one.
+    pub fn children(&self) -> Vec<Arc<Self>> {
+        let mut list: Vec<_> = self.children.read().values().cloned().collect();
+        list.sort_by_key(|m| m.id);
+        list
+    }
+
+    /// Puts this mount on `at`. The namespace's lock is held.
+    fn attach(self: &Arc<Self>, at: &Path) {
+        *self.place.write() = MountPlace {
+            parent: Arc::downgrade(&at.mount),
+            on: Some(Arc::clone(&at.dentry)),
+        };
+        at.mount
+            .children
+            .write()
+            .insert(Arc::as_ptr(&at.dentry) as usize, Arc::clone(self));
+        at.dentry.mounts.fetch_add(1, Ordering::AcqRel);
+    }
+
+    /// Takes this mount from its place. The namespace's lock is held.
+    fn detach(self: &Arc<Self>) {
+        let place = std::mem::take(&mut *self.place.write());
+        let Some(on) = place.on else { return };
+        on.mounts.fetch_sub(1, Ordering::AcqRel);
+        if let Some(parent) = place.parent.upgrade() {
+            parent.children.write().remove(&(Arc::as_ptr(&on) as usize));
+        }
+    }
+}
+
+impl Drop for Mount {
+    fn drop(&mut self) {
+        if let Some(on) = self.place.get_mut().on.take() {
+            on.mounts.fetch_sub(1, Ordering::AcqRel);
+        }
+        self.root.sb.unmounted();
+    }
+}
+
+/// A mount tree that a set of processes sees.
+pub struct MountNamespace {
+    /// Inode number of /proc/PID/ns/mnt.
+    pub ino: u64,
+    root: RwLock<Arc<Mount>>,
+    change: Mutex<()>,
+    /// Notified at every change (poll of /proc/mounts).
+    pub changed: WaitQueue,
+    /// Counts changes.
+    pub version: AtomicU64,
+}
+
+/// A line of mountinfo, decoded.
+pub struct MountInfo {
+    pub mount: Arc<Mount>,
+    pub parent_id: u64,
+    /// The mountpoint seen from the root asked for.
+    pub point: Vec<u8>,
+}
+
+impl MountNamespace {
+    /// A namespace whose tree is `root` and what is mounted on it.
+    pub fn new(root: Arc<Mount>) -> Arc<Self> {
+        Arc::new(Self {
+            ino: super::next_ino(),
+            root: RwLock::new(root),
+            change: Mutex::new(()),
+            changed: WaitQueue::new(),
+            version: AtomicU64::new(0),
+        })
+    }
+
+    /// The root mount.
+    pub fn root(&self) -> Arc<Mount> {
+        Arc::clone(&self.root.read())
+    }
+
+    /// The root directory, with what may be mounted on top of it.
+    pub fn root_path(&self) -> Path {
+        self.root().root_path().follow_mounts()
+    }
+
+    /// Mounts `mount` on `at`, on top of what may be mounted there already. A directory goes on a directory, anything else on
+    /// something that isn't one: ENOTDIR. ENOENT if the place is deleted.
+    pub fn mount(&self, mount: &Arc<Mount>, at: &Path) -> Result<()> {
+        let _change = self.change.lock();
+        let at = at.clone().follow_mounts();
+        let dir = |d: &Arc<Dentry>| d.inode().file_type() == super::FileType::Directory;
+        if dir(&mount.root) != dir(&at.dentry) {
+            return Err(Errno::ENOTDIR);
+        }
+        if at.dentry.is_deleted() {
+            return Err(Errno::ENOENT);
+        }
+        mount.attach(&at);
+        self.notify();
+        Ok(())
+    }
+
+    /// umount2(2) of a mount of this namespace: EBUSY if others are mounted on it or (without `detach`) it is used;
+    /// EINVAL for the root. With `detach` (MNT_DETACH) everything on it goes too.
+    pub fn umount(&self, mount: &Arc<Mount>, detach: bool) -> Result<()> {
+        let _change = self.change.lock();
+        if mount.mountpoint().is_none() {
+            return Err(Errno::EINVAL);
+        }
+        if !detach {
+            // One reference from the parent, one that the caller holds (by its path).
+            if !mount.children.read().is_empty() || Arc::strong_count(mount) > 2 {
+                return Err(Errno::EBUSY);
+            }
+        }
+        mount.detach();
+        let mut gone = vec![Arc::clone(mount)];
+        while let Some(m) = gone.pop() {
+            for child in m.children() {
+                child.detach();
+                gone.push(child);
+            }
+        }
+        self.notify();
+        Ok(())
+    }
+
+    /// MS_MOVE: `mount` goes to `to`. EINVAL for the root, ELOOP if `to` is within it.
+    pub fn relocate(&self, mount: &Arc<Mount>, to: &Path) -> Result<()> {
+        let _change = self.change.lock();
+        if mount.mountpoint().is_none() {
+            return Err(Errno::EINVAL);
+        }
+        let to = to.clone().follow_mounts();
+        let mut at = Some(Arc::clone(&to.mount));
+        while let Some(m) = at {
+            if Arc::ptr_eq(&m, mount) {
+                return Err(Errno::ELOOP);
+            }
+            at = m.mountpoint().map(|p| p.mount);
+        }
+        mount.detach();
+        mount.attach(&to);
+        self.notify();
+        Ok(())
+    }
+
+    /// pivot_root(2), after its checks: the mount `new` becomes the root, the old root goes to `put_old`.
+    pub fn pivot(&self, new: &Arc<Mount>, put_old: &Path) -> Result<()> {
+        let _change = self.change.lock();
+        if new.mountpoint().is_none() {
+            return Err(Errno::EINVAL);
+        }
+        let old = self.root();
+        new.detach();
+        old.attach(put_old);
+        *self.root.write() = Arc::clone(new);
+        self.notify();
+        Ok(())
+    }
+
+    /// A copy of the tree (CLONE_NEWNS), and how old mounts map to new ones.
+    pub fn copy(&self) -> (Arc<Self>, HashMap<u64, Arc<Mount>>) {
+        let _change = self.change.lock();
+        let mut map = HashMap::new();
+        let root = copy_tree(&self.root(), &mut map);
+        (Self::new(root), map)
+    }
+
+    /// Every mount that can be seen from `root`, parents first.
+    pub fn list(&self, root: &Path) -> Vec<MountInfo> {
+        let mut out = Vec::new();
+        let mut todo = vec![Arc::clone(&root.mount)];
+        while let Some(mount) = todo.pop() {
+            let mut children = mount.children();
+            children.reverse();
+            todo.extend(children);
+            let at = mount.root_path();
+            let (point, reachable) = at.reach(root);
+            if reachable {
+                let parent_id = mount.mountpoint().map_or(mount.id, |p| p.mount.id);
+                out.push(MountInfo {
+                    mount,
+                    parent_id,
+                    point,
+                });
+            }
+        }
+        out
+    }
+
+    fn notify(&self) {
+        MOUNT_SEQ.fetch_add(1, Ordering::SeqCst);
+        self.version.fetch_add(1, Ordering::SeqCst);
+        self.changed.notify(PollEvents::PRI | PollEvents::ERR);
+    }
+}
+
+/// A copy of `mount` and all that is mounted below it, nowhere yet. For CLONE_NEWNS and MS_BIND|MS_REC.
+pub fn copy_tree(mount: &Arc<Mount>, map: &mut HashMap<u64, Arc<Mount>>) -> Arc<Mount> {
+    let copy = |m: &Arc<Mount>| {
+        let new = Mount::new(Arc::clone(&m.root), &m.source, m.flags());
+        *new.propagation.lock() = *m.propagation.lock();
+        new
+    };
+    let top = copy(mount);
+    map.insert(mount.id, Arc::clone(&top));
+    let mut todo = vec![(Arc::clone(mount), Arc::clone(&top))];
+    while let Some((old, new)) = todo.pop() {
+        for child in old.children() {
+            let Some(at) = child.mountpoint() else {
+                continue;
+            };
+            let fresh = copy(&child);
+            fresh.attach(&Path {
+                mount: Arc::clone(&new),
+                dentry: at.dentry,
+            });
+            map.insert(child.id, Arc::clone(&fresh));
+            todo.push((child, fresh));
+        }
+    }
+    top
+}
+
+impl MountInfo {
+    fn options(flags: MountFlags, out: &mut Vec<u8>) {
+        out.extend_from_slice(if flags.contains(MountFlags::RDONLY) {
+            b"ro"
+        } else {
+            b"rw"
+        });
+        for (flag, name) in [
+            (MountFlags::NOSUID, ",nosuid"),
+            (MountFlags::NODEV, ",nodev"),
+            (MountFlags::NOEXEC, ",noexec"),
+            (MountFlags::NOATIME, ",noatime"),
+            (MountFlags::NODIRATIME, ",nodiratime"),
+            (MountFlags::RELATIME, ",relatime"),
+            (MountFlags::NOSYMFOLLOW, ",nosymfollow"),
+        ] {
+            if flags.contains(flag) {
+                out.extend_from_slice(name.as_bytes());
+            }
+        }
+    }
+
+    /// A line of /proc/PID/mounts.
+    pub fn mounts_line(&self, out: &mut Vec<u8>) {
+        let sb = self.mount.sb();
+        escape(
+            if self.mount.source.is_empty() {
+                b"none"
+            } else {
+                &self.mount.source
+            },
+            out,
+        );
+        out.push(b' ');
+        escape(&self.point, out);
+        out.push(b' ');
+        out.extend_from_slice(sb.fs.type_name().as_bytes());
+        out.push(b' ');
+        let flags = self.mount.flags()
+            | if sb.read_only() {
+                MountFlags::RDONLY
+            } else {
+                MountFlags::empty()
+            };
+        Self::options(flags, out);
+        out.extend_from_slice(&sb.fs.options());
+        out.extend_from_slice(b" 0 0\n");
+    }
+
+    /// A line of /proc/PID/mountinfo (proc_pid_mountinfo(5)).
+    pub fn mountinfo_line(&self, out: &mut Vec<u8>) {
+        let sb = self.mount.sb();
+        let ids = format!(
+            "{} {} {}:{} ",
+            self.mount.id, self.parent_id, sb.dev.major, sb.dev.minor
+        );
+        out.extend_from_slice(ids.as_bytes());
+        escape(&Path::within_fs(&self.mount.root), out);
+        out.push(b' ');
+        escape(&self.point, out);
+        out.push(b' ');
+        Self::options(self.mount.flags(), out);
+        match *self.mount.propagation.lock() {
+            Propagation::Private => {}
+            Propagation::Shared(n) => out.extend_from_slice(format!(" shared:{n}").as_bytes()),
+            Propagation::Slave(n) => out.extend_from_slice(format!(" master:{n}").as_bytes()),
+            Propagation::Unbindable => out.extend_from_slice(b" unbindable"),
+        }
+        out.extend_from_slice(b" - ");
+        out.extend_from_slice(sb.fs.type_name().as_bytes());
+        out.push(b' ');
+        escape(
+            if self.mount.source.is_empty() {
+                b"none"
+            } else {
+                &self.mount.source
+            },
+            out,
+        );
+        out.push(b' ');
+        out.extend_from_slice(if sb.read_only() { b"ro" } else { b"rw" });
+        out.extend_from_slice(&sb.fs.options());
+        out.push(b'\n');
+    }
+}
+
+/// Space, tab, newline, backslash and `#` as octal, as in /proc/mounts.
+fn escape(text: &[u8], out: &mut Vec<u8>) {
+    for &b in text {
+        match b {
+            b' ' | b'\t' | b'\n' | b'\\' | b'#' => {
+                out.extend_from_slice(format!("\\{b:03o}").as_bytes())
+            }
+            _ => out.push(b),
+        }
+    }
+}
