@@ -1,9 +1,149 @@
 //! Signals (signal(7)).
+//!
+//! - [`queue`]: pending signals.
+//! - [`send`]: from a sender to a queue, and who is woken.
+//! - [`deliver`]: what a task does with its pending signals before it goes on with the application.
+//! - [`frame`]: the frame a handler runs on, and the way back.
+//! - [`stop`]: job control.
+//!
+//! A task with something to do has `Task::attention` set by the sender; the task clears it before it looks, so that
+//! nothing sent meanwhile is missed.
+
+pub mod deliver;
+pub mod frame;
+pub mod queue;
+pub mod send;
+pub mod stop;
+
+pub use queue::Queue;
+pub use send::{send_to_group, send_to_pgrp, send_to_task};
+
+use arch::abi::{SigAction, SigSet, StackT};
+use parking_lot::Mutex;
+
+/// SIGKILL and SIGSTOP: can be neither blocked, caught nor ignored.
+pub const UNBLOCKABLE: SigSet = SigSet((1 << (libc::SIGKILL - 1)) | (1 << (libc::SIGSTOP - 1)));
+/// The job-control stop signals.
+pub const STOPS: SigSet = SigSet(
+    (1 << (libc::SIGSTOP - 1)) | (1 << (libc::SIGTSTP - 1)) | (1 << (libc::SIGTTIN - 1)) | (1 << (libc::SIGTTOU - 1)),
+);
+/// Number of signals, which are counted from 1.
+pub const NSIG: i32 = 64;
 
 /// A thread's own signal state.
-#[derive(Default)]
-pub struct TaskSignals {}
+pub struct TaskSignals {
+    /// Blocked signals.
+    pub mask: SigSet,
+    /// The mask to go back to once a temporary one (sigsuspend(2), ppoll(2), …) has served.
+    pub saved_mask: Option<SigSet>,
+    /// Sent to this thread alone.
+    pub pending: Queue,
+    /// sigaltstack(2).
+    pub altstack: StackT,
+    /// Signals that rt_sigtimedwait(2) is waiting for, which are not blocked for who wakes this thread.
+    pub waiting_for: SigSet,
+    /// The thread has to end: its group executes another program.
+    pub must_exit: bool,
+}
+
+impl Default for TaskSignals {
+    fn default() -> Self {
+        Self {
+            mask: SigSet(0),
+            saved_mask: None,
+            pending: Queue::default(),
+            altstack: no_altstack(),
+            waiting_for: SigSet(0),
+            must_exit: false,
+        }
+    }
+}
+
+/// sigaltstack(2) before any was set.
+pub fn no_altstack() -> StackT {
+    StackT { ss_flags: libc::SS_DISABLE, ..StackT::default() }
+}
+
+/// Signal actions (sigaction(2)); CLONE_SIGHAND shares them.
+pub struct SigHand {
+    actions: Mutex<[SigAction; NSIG as usize]>,
+}
+
+impl Default for SigHand {
+    fn default() -> Self {
+        Self { actions: Mutex::new([SigAction::default(); NSIG as usize]) }
+    }
+}
+
+fn index(signo: i32) -> usize {
+    usize::try_from(signo - 1).unwrap_or(0).min(NSIG as usize - 1)
+}
+
+impl SigHand {
+    /// The action for `signo`.
+    pub fn get(&self, signo: i32) -> SigAction {
+        self.actions.lock()[index(signo)]
+    }
+
+    /// Sets the action for `signo`.
+    pub fn set(&self, signo: i32, action: SigAction) {
+        self.actions.lock()[index(signo)] = action;
+    }
+
+    /// A copy for a process of its own.
+    pub fn fork(&self) -> Self {
+        Self { actions: Mutex::new(*self.actions.lock()) }
+    }
+
+    /// What execve(2) leaves: handlers become the default, ignored signals stay ignored, flags and masks go.
+    pub fn reset_for_exec(&self) {
+        for action in self.actions.lock().iter_mut() {
+            let ignored = action.handler == libc::SIG_IGN as u64;
+            *action = SigAction::default();
+            if ignored {
+                action.handler = libc::SIG_IGN as u64;
+            }
+        }
+    }
+
+    /// CLONE_CLEAR_SIGHAND: handlers become the default, ignored signals stay so.
+    pub fn clear_handlers(&self) {
+        self.reset_for_exec();
+    }
+}
+
+/// Group stop (job control).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct StopState {
+    /// The stop signal while the group stops or is stopped.
+    pub signal: Option<i32>,
+    /// All threads are parked, and the parent was told.
+    pub complete: bool,
+    /// wait4(2) has not reported the stop yet.
+    pub report_stopped: bool,
+    /// wait4(2) has not reported the continuation yet.
+    pub report_continued: bool,
+}
 
 /// A process's signal state.
-#[derive(Default)]
-pub struct GroupSignals {}
+pub struct GroupSignals {
+    /// Sent to the process.
+    pub pending: Queue,
+    /// The process is exiting with this wait status.
+    pub exiting: Option<i32>,
+    /// Group stop.
+    pub stop: StopState,
+    /// Threads parked in the stop.
+    pub parked: usize,
+}
+
+impl Default for GroupSignals {
+    fn default() -> Self {
+        Self { pending: Queue::default(), exiting: None, stop: StopState::default(), parked: 0 }
+    }
+}
+
+/// A valid signal number, or EINVAL.
+pub fn check(signo: i32) -> arch::Result<i32> {
+    if (1..=NSIG).contains(&signo) { Ok(signo) } else { Err(arch::Errno::EINVAL) }
+}

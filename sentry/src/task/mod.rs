@@ -9,10 +9,15 @@
 //! ```
 //! Two of a class are never held at once. No lock is held across an await, host I/O, or a copy to or from the application.
 
+pub mod clone;
 pub mod creds;
 pub mod cx;
+pub mod exec;
+pub mod exit;
 pub mod group;
+pub mod run;
 pub mod tree;
+pub mod wait;
 
 pub use creds::{CapSet, Creds, cap};
 pub use cx::{Cx, Deadline};
@@ -25,7 +30,7 @@ use crate::mm::Mm;
 use crate::signal::TaskSignals;
 use crate::vfs::{FdTable, FsContext};
 use parking_lot::Mutex;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use systrap::Kicker;
 
@@ -56,8 +61,8 @@ pub enum RestartBlock {
 
 /// One application thread.
 pub struct Task {
-    /// Thread id, in the sandbox's one pid space.
-    pub tid: Pid,
+    /// Thread id, in the sandbox's one pid space. Changes once, when a thread other than the leader calls execve(2).
+    tid: AtomicI32,
     /// The process it belongs to.
     pub group: Arc<ThreadGroup>,
     /// The kernel.
@@ -85,11 +90,18 @@ pub struct Task {
     pub(crate) robust_list: AtomicU64,
     /// PR_SET_NO_NEW_PRIVS.
     pub(crate) no_new_privs: AtomicBool,
+    /// prctl(PR_SET_KEEPCAPS).
+    pub(crate) keep_caps: AtomicBool,
     /// Timer slack, nanoseconds (PR_SET_TIMERSLACK).
     pub(crate) timer_slack: AtomicU64,
 }
 
 impl Task {
+    /// Its thread id.
+    pub fn tid(&self) -> Pid {
+        self.tid.load(Ordering::Relaxed)
+    }
+
     /// The cell that polls the task.
     ///
     /// # Panics

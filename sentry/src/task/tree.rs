@@ -1,15 +1,40 @@
 //! The process tree: pids, process groups, sessions.
 
 use super::{Task, ThreadGroup};
+use crate::executor::WaitQueue;
+use arch::{Errno, Result};
 use parking_lot::Mutex;
+use std::any::Any;
 use std::collections::BTreeMap;
-use std::sync::{Arc, Weak};
+use std::sync::Arc;
 
 /// A process or thread id. Positive.
 pub type Pid = i32;
 
 /// Resource limits, indexed by RLIMIT_*: (soft, hard); `u64::MAX` is unlimited.
 pub type Rlimits = [(u64, u64); 16];
+
+/// Pids wrap here (/proc/sys/kernel/pid_max).
+pub const PID_MAX: Pid = 4_194_304;
+/// Where a wrap starts again (RESERVED_PIDS).
+const PID_RESTART: Pid = 300;
+
+/// The limits a first process has, as a usual Linux gives them.
+pub fn default_rlimits() -> Rlimits {
+    const INF: u64 = u64::MAX;
+    let mut limits = [(INF, INF); 16];
+    let mut set = |which: u32, soft, hard| limits[which as usize] = (soft, hard);
+    set(libc::RLIMIT_STACK, 8 << 20, INF);
+    set(libc::RLIMIT_CORE, 0, INF);
+    set(libc::RLIMIT_NPROC, 65536, 65536);
+    set(libc::RLIMIT_NOFILE, 1024, 1 << 20);
+    set(libc::RLIMIT_MEMLOCK, 8 << 20, 8 << 20);
+    set(libc::RLIMIT_SIGPENDING, 65536, 65536);
+    set(libc::RLIMIT_MSGQUEUE, 819_200, 819_200);
+    set(libc::RLIMIT_NICE, 0, 0);
+    set(libc::RLIMIT_RTPRIO, 0, 0);
+    limits
+}
 
 /// A process group.
 pub struct ProcessGroup {
@@ -23,8 +48,8 @@ pub struct ProcessGroup {
 pub struct Session {
     /// Its id: the pid of the leader that made it.
     pub id: Pid,
-    /// The controlling terminal.
-    pub tty: Mutex<Option<Weak<dyn std::any::Any + Send + Sync>>>,
+    /// The controlling terminal, of a type that the tty layer knows.
+    pub tty: Mutex<Option<Arc<dyn Any + Send + Sync>>>,
 }
 
 /// All tasks of the sandbox.
@@ -32,4 +57,79 @@ pub struct Session {
 pub struct Tasks {
     pub(crate) tasks: BTreeMap<Pid, Arc<Task>>,
     pub(crate) groups: BTreeMap<Pid, Arc<ThreadGroup>>,
+    last_pid: Pid,
+    /// Tasks that exist, for RLIMIT_NPROC and the sandbox's own bound.
+    pub(crate) per_uid: BTreeMap<u32, u64>,
+}
+
+/// Notified when the number of processes falls to none: the sandbox is done.
+pub static NOBODY: WaitQueue = WaitQueue::new();
+
+impl Tasks {
+    /// A free id: not a thread's, not a process's, not a process group's or session's that still has members.
+    pub(crate) fn alloc_pid(&mut self) -> Result<Pid> {
+        for _ in 0..PID_MAX {
+            self.last_pid = if self.last_pid + 1 >= PID_MAX { PID_RESTART } else { self.last_pid + 1 };
+            let pid = self.last_pid;
+            if !self.tasks.contains_key(&pid) && !self.groups.contains_key(&pid) && !self.id_in_use(pid) {
+                return Ok(pid);
+            }
+        }
+        Err(Errno::EAGAIN)
+    }
+
+    /// Only after the first wrap can a fresh number be a group's or session's id.
+    fn id_in_use(&self, id: Pid) -> bool {
+        self.groups.range(id + 1..).next().is_some()
+            && self.groups.values().any(|g| {
+                let pgrp = g.pgrp();
+                pgrp.id == id || pgrp.session.id == id
+            })
+    }
+
+    /// The thread with this id.
+    pub fn task(&self, tid: Pid) -> Option<Arc<Task>> {
+        self.tasks.get(&tid).cloned()
+    }
+
+    /// The process with this id, zombies included.
+    pub fn group(&self, pid: Pid) -> Option<Arc<ThreadGroup>> {
+        self.groups.get(&pid).cloned()
+    }
+
+    /// All processes, by pid.
+    pub fn all_groups(&self) -> Vec<Arc<ThreadGroup>> {
+        self.groups.values().cloned().collect()
+    }
+
+    /// The processes of a process group.
+    pub fn pgrp_members(&self, id: Pid) -> Vec<Arc<ThreadGroup>> {
+        self.groups.values().filter(|g| g.pgrp().id == id).cloned().collect()
+    }
+
+    /// A process group by id, if it has members.
+    pub fn pgrp(&self, id: Pid) -> Option<Arc<ProcessGroup>> {
+        self.groups.values().map(|g| g.pgrp()).find(|p| p.id == id)
+    }
+
+    /// Whether a process group is orphaned: no member has a parent in another group of the same session.
+    /// `without` is left out of account (it is exiting).
+    pub fn pgrp_is_orphaned(&self, id: Pid, without: Option<Pid>) -> bool {
+        !self.groups.values().any(|g| {
+            if Some(g.pid) == without || g.is_zombie() {
+                return false;
+            }
+            let pgrp = g.pgrp();
+            pgrp.id == id
+                && g.parent().is_some_and(|parent| {
+                    let theirs = parent.pgrp();
+                    theirs.id != id && theirs.session.id == pgrp.session.id
+                })
+        })
+    }
+
+    /// Whether a member of the process group is stopped.
+    pub fn pgrp_has_stopped(&self, id: Pid) -> bool {
+        self.groups.values().any(|g| g.pgrp().id == id && g.signals.lock().stop.complete)
+    }
 }

@@ -1,0 +1,166 @@
+//! What a task does with its pending signals before it goes on with the application.
+
+use super::frame;
+use crate::task::{Cx, Task, run};
+use arch::abi::{SigInfo, SigSet};
+use arch::signal::{DefaultAction, default_action};
+use std::sync::atomic::Ordering;
+
+/// What the task does next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Next {
+    /// Goes on.
+    Resume,
+    /// Ends with this wait status.
+    Exit(i32),
+}
+
+impl Task {
+    /// Whether the thread has to end, and with which status.
+    pub fn exit_request(&self) -> Option<i32> {
+        if let Some(status) = self.group.signals.lock().exiting {
+            return Some(status);
+        }
+        self.signals.lock().must_exit.then_some(0)
+    }
+
+    /// Takes the next signal that is not blocked: the thread's own first.
+    pub fn dequeue(&self, blocked: SigSet) -> Option<SigInfo> {
+        let mut group = self.group.signals.lock();
+        let own = self.signals.lock().pending.pop(blocked);
+        own.or_else(|| group.pending.pop(blocked))
+    }
+
+    /// Whether a signal that is not in `blocked` is pending for this thread.
+    pub fn has_pending(&self, blocked: SigSet) -> bool {
+        let group = self.group.signals.lock();
+        let own = self.signals.lock();
+        !((group.pending.set() | own.pending.set()) & !blocked).is_empty()
+    }
+
+    /// Sets the mask; signals that this unblocks are looked at before the application goes on.
+    pub fn set_mask(&self, mask: SigSet) {
+        self.signals.lock().mask = mask & !super::UNBLOCKABLE;
+        if self.has_pending(mask) {
+            self.attention.store(true, Ordering::SeqCst);
+        }
+    }
+
+    /// A temporary mask for the call being made (ppoll(2), sigsuspend(2)). It is undone once signals have been
+    /// looked at, and a handler's frame holds the old one.
+    pub fn set_temporary_mask(&self, mask: SigSet) {
+        {
+            let mut signals = self.signals.lock();
+            let old = signals.mask;
+            signals.saved_mask.get_or_insert(old);
+        }
+        self.set_mask(mask);
+    }
+
+    /// Undoes a temporary mask now, when the call has ended without a signal.
+    pub fn restore_mask(&self) {
+        let saved = self.signals.lock().saved_mask.take();
+        if let Some(mask) = saved {
+            self.set_mask(mask);
+        }
+    }
+}
+
+/// Stops, ends or calls handlers until nothing is left to do; then the application may go on.
+pub async fn before_user(cx: &Cx) -> Next {
+    let task = &cx.task;
+    cx.pending_child.lock().take();
+    if !task.attention.load(Ordering::SeqCst) {
+        if cx.pending_restart.lock().is_some() {
+            run::resolve_restart(cx, None);
+        }
+        if task.signals.lock().saved_mask.is_some() {
+            task.restore_mask();
+        } else {
+            return Next::Resume;
+        }
+    }
+    loop {
+        task.attention.store(false, Ordering::SeqCst);
+        if let Some(status) = task.exit_request() {
+            return Next::Exit(status);
+        }
+        if task.group.signals.lock().stop.signal.is_some() {
+            super::stop::park(cx).await;
+            continue;
+        }
+        let blocked = task.signals.lock().mask;
+        match task.dequeue(blocked) {
+            Some(info) => {
+                if let Some(status) = act(cx, &info) {
+                    crate::task::exit::begin_group_exit(&task.group, status);
+                }
+            }
+            None => {
+                run::resolve_restart(cx, None);
+                task.restore_mask();
+                if !task.attention.load(Ordering::SeqCst) {
+                    return Next::Resume;
+                }
+            }
+        }
+    }
+}
+
+/// Carries out a signal's action. A wait status if it ends the process.
+fn act(cx: &Cx, info: &SigInfo) -> Option<i32> {
+    let task = &cx.task;
+    let group = &task.group;
+    let signo = info.signo();
+    crate::time::rearm_after_delivery(cx, info);
+    if signo == libc::SIGKILL {
+        return Some(libc::SIGKILL);
+    }
+    let sighand = group.sighand();
+    let action = sighand.get(signo);
+    crate::strace::signal(cx, info);
+    if action.handler == libc::SIG_IGN as u64 {
+        return None;
+    }
+    if action.handler != libc::SIG_DFL as u64 {
+        if action.flags & libc::SA_RESETHAND as u32 as u64 != 0 {
+            sighand.set(signo, arch::abi::SigAction { handler: libc::SIG_DFL as u64, ..action });
+        }
+        run::resolve_restart(cx, Some(action.flags));
+        if frame::push(cx, info, &action).is_err() {
+            // No room for the frame: SIGSEGV, and if that is what can't be delivered, the end (signal_setup_done).
+            if signo == libc::SIGSEGV {
+                sighand.set(signo, arch::abi::SigAction::default());
+            }
+            super::send::force(task, SigInfo::kernel(libc::SIGSEGV));
+        }
+        return None;
+    }
+    if group.unkillable(signo) {
+        return None;
+    }
+    match default_action(signo) {
+        DefaultAction::Ignore | DefaultAction::Cont => None,
+        DefaultAction::Stop => {
+            if signo != libc::SIGSTOP {
+                let pgrp = group.pgrp();
+                if cx.kernel().tasks.lock().pgrp_is_orphaned(pgrp.id, None) {
+                    return None;
+                }
+            }
+            let mut signals = group.signals.lock();
+            super::stop::begin(group, &mut signals, signo);
+            None
+        }
+        DefaultAction::Core => {
+            let core = group.rlimit(libc::RLIMIT_CORE) > 0 && false_core();
+            Some(signo | if core { 0x80 } else { 0 })
+        }
+        DefaultAction::Term => Some(signo),
+    }
+}
+
+/// No core file is ever written.
+const fn false_core() -> bool {
+    false
+}

@@ -1,0 +1,160 @@
+//! From a sender to a queue, and who is woken.
+
+use super::{GroupSignals, STOPS};
+use crate::kernel::Kernel;
+use crate::task::{Pid, Task, ThreadGroup};
+use arch::abi::{SigInfo, SigSet};
+use arch::signal::{DefaultAction, default_action};
+use arch::{Errno, Result};
+use std::sync::Arc;
+
+const SIG_DFL: u64 = libc::SIG_DFL as u64;
+const SIG_IGN: u64 = libc::SIG_IGN as u64;
+
+/// Whether the process would throw the signal away if it weren't blocked (sig_handler_ignored).
+pub fn ignored(group: &ThreadGroup, signo: i32) -> bool {
+    let handler = group.sighand().get(signo).handler;
+    handler == SIG_IGN
+        || (handler == SIG_DFL
+            && (matches!(default_action(signo), DefaultAction::Ignore) || group.unkillable(signo)))
+}
+
+/// What happens at once, whether or not the signal is blocked (prepare_signal): continuing, dropping opposites.
+/// False if the signal is to be thrown away.
+fn prepare(group: &Arc<ThreadGroup>, signals: &mut GroupSignals, signo: i32, target: Option<&Task>) -> bool {
+    if signals.exiting.is_some() {
+        // A dying process takes no more, but a SIGKILL can't hurt.
+        return signo == libc::SIGKILL;
+    }
+    if STOPS.contains(signo) {
+        flush_everywhere(group, signals, SigSet::from_signo(libc::SIGCONT));
+    } else if signo == libc::SIGCONT {
+        flush_everywhere(group, signals, STOPS);
+        super::stop::resume(group, signals);
+    } else if signo == libc::SIGKILL && signals.stop.signal.is_some() {
+        signals.stop.signal = None;
+        group.stop_events.notify_all();
+    }
+    if !ignored(group, signo) {
+        return true;
+    }
+    // Ignored, but a blocked signal stays pending (its action may change), and sigwait may want it.
+    let blocks = |task: &Task| {
+        let s = task.signals.lock();
+        s.mask.contains(signo) || s.saved_mask.is_some_and(|m| m.contains(signo))
+    };
+    match target {
+        Some(task) => blocks(task),
+        None => group.threads().iter().any(|t| blocks(t)),
+    }
+}
+
+fn flush_everywhere(group: &ThreadGroup, signals: &mut GroupSignals, set: SigSet) {
+    signals.pending.flush(set);
+    for task in group.threads() {
+        task.signals.lock().pending.flush(set);
+    }
+}
+
+/// Sends to one thread (tgkill(2), faults, timers with SIGEV_THREAD_ID).
+pub fn send_to_task(task: &Arc<Task>, info: SigInfo) -> Result<()> {
+    let group = &task.group;
+    let signo = info.signo();
+    let mut signals = group.signals.lock();
+    if !prepare(group, &mut signals, signo, Some(task)) {
+        return Ok(());
+    }
+    let queued = task.signals.lock().pending.push(info, group.sigpending_limit());
+    wake_for(group, &mut signals, signo, Some(task));
+    if !queued && info.code() != libc::SI_USER { Err(Errno::EAGAIN) } else { Ok(()) }
+}
+
+/// Sends to a process (kill(2)).
+pub fn send_to_group(group: &Arc<ThreadGroup>, info: SigInfo) -> Result<()> {
+    let signo = info.signo();
+    let mut signals = group.signals.lock();
+    if !prepare(group, &mut signals, signo, None) {
+        return Ok(());
+    }
+    let queued = signals.pending.push(info, group.sigpending_limit());
+    wake_for(group, &mut signals, signo, None);
+    group.signal_events.notify_all();
+    if !queued && info.code() != libc::SI_USER { Err(Errno::EAGAIN) } else { Ok(()) }
+}
+
+/// Sends to every process of a group; ESRCH if there is none.
+pub fn send_to_pgrp(kernel: &Kernel, pgrp: Pid, info: SigInfo) -> Result<()> {
+    let members = kernel.tasks.lock().pgrp_members(pgrp);
+    if members.is_empty() {
+        return Err(Errno::ESRCH);
+    }
+    for group in members {
+        send_to_group(&group, info)?;
+    }
+    Ok(())
+}
+
+/// A fault of the thread's own (force_sig_info): if blocked or ignored, the action becomes the default, so that it kills.
+pub fn force(task: &Arc<Task>, info: SigInfo) {
+    let signo = info.signo();
+    let sighand = task.group.sighand();
+    let mut action = sighand.get(signo);
+    let blocked = task.signals.lock().mask.contains(signo);
+    if blocked || action.handler == SIG_IGN {
+        action.handler = SIG_DFL;
+        sighand.set(signo, action);
+        let mut signals = task.signals.lock();
+        signals.mask.remove(signo);
+    }
+    let mut signals = task.group.signals.lock();
+    if signals.exiting.is_none() {
+        task.signals.lock().pending.push(info, usize::MAX);
+        wake_for(&task.group, &mut signals, signo, Some(task));
+    }
+}
+
+/// Picks the thread that is to take the signal and pokes it (complete_signal); one that kills the process ends it now.
+fn wake_for(group: &Arc<ThreadGroup>, signals: &mut GroupSignals, signo: i32, target: Option<&Arc<Task>>) {
+    let wants = |task: &Task| {
+        let s = task.signals.lock();
+        signo == libc::SIGKILL || !s.mask.contains(signo) || s.waiting_for.contains(signo)
+    };
+    let chosen = match target {
+        Some(task) => wants(task).then(|| Arc::clone(task)),
+        None => {
+            let threads = group.threads();
+            // Prefer the leader, then one that sleeps (the wake costs nothing that runs).
+            threads
+                .iter()
+                .find(|t| t.tid() == group.pid && wants(t))
+                .or_else(|| threads.iter().find(|t| t.is_asleep() && wants(t)))
+                .or_else(|| threads.iter().find(|t| wants(t)))
+                .cloned()
+        }
+    };
+    let Some(task) = chosen else { return };
+    if signo == libc::SIGKILL {
+        signals.exiting.get_or_insert(libc::SIGKILL);
+        for thread in group.threads() {
+            thread.poke();
+        }
+        group.stop_events.notify_all();
+        return;
+    }
+    task.poke();
+}
+
+/// Whether `sender` may signal `target` (kill(2)): EPERM otherwise.
+pub fn may_signal(sender: &Task, target: &ThreadGroup, signo: i32) -> Result<()> {
+    if target.pid == sender.group.pid {
+        return Ok(());
+    }
+    let mine = sender.creds();
+    let Some(leader) = target.threads().first().cloned().or_else(|| target.leader()) else {
+        return Ok(());
+    };
+    let theirs = leader.creds();
+    let same = [mine.euid, mine.uid].iter().any(|id| *id == theirs.suid || *id == theirs.uid);
+    let session = signo == libc::SIGCONT && sender.group.pgrp().session.id == target.pgrp().session.id;
+    if same || session || mine.has_cap(crate::task::cap::KILL) { Ok(()) } else { Err(Errno::EPERM) }
+}

@@ -1,0 +1,233 @@
+//! execve(2): a new program in the place of the old.
+
+use super::{Creds, Cx, Task};
+use crate::executor::PollEvents;
+use crate::mm::{ExecImage, Mm};
+use crate::vfs::File;
+use arch::{Errno, Result};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+/// Interpreters of interpreters at most (BINPRM_MAX_RECURSION… of the kernel).
+const MAX_SCRIPT_DEPTH: usize = 5;
+
+/// What is to be executed.
+pub struct ExecRequest {
+    /// The program, opened for execution: its permissions have been checked.
+    pub file: Arc<File>,
+    /// AT_EXECFN, and the name a script's interpreter gets.
+    pub path: Vec<u8>,
+    pub argv: Vec<Vec<u8>>,
+    pub envp: Vec<Vec<u8>>,
+}
+
+/// What execution needs of a file to tell whether ids change with it.
+fn creds_for(task: &Task, file: &File) -> Result<(Creds, bool)> {
+    let old = task.creds();
+    let mut new = (*old).clone();
+    let stat = file.ops.stat(file)?;
+    let nosuid = file.mount_flags_nosuid() || task.no_new_privs.load(Ordering::Relaxed);
+    let setuid = !nosuid && stat.mode & libc::S_ISUID != 0;
+    let setgid = !nosuid && stat.mode & (libc::S_ISGID | libc::S_IXGRP) == libc::S_ISGID | libc::S_IXGRP;
+    if setuid {
+        new.euid = stat.uid;
+    }
+    if setgid {
+        new.egid = stat.gid;
+    }
+    let fcaps = if nosuid { None } else { file.capabilities() };
+    new.apply_exec(setuid, setgid, fcaps);
+    let raised = new.euid != old.euid || new.egid != old.egid || new.permitted & !old.permitted != 0;
+    Ok((new, raised))
+}
+
+/// Replaces the program. On success the registers are the new program's; on failure before the point of no return the old
+/// one goes on with the error, after it the process is killed.
+pub async fn exec(cx: &Cx, mut req: ExecRequest) -> Result<()> {
+    let mut depth = 0;
+    let image = loop {
+        match loader::identify(&FileSource(&req.file))? {
+            loader::Format::Elf(image) => break image,
+            loader::Format::Script { interpreter, arg } => {
+                depth += 1;
+                if depth > MAX_SCRIPT_DEPTH {
+                    return Err(Errno::ELOOP);
+                }
+                let mut argv = vec![interpreter.clone()];
+                argv.extend(arg);
+                argv.push(std::mem::take(&mut req.path));
+                argv.extend(req.argv.drain(..).skip(1));
+                req.argv = argv;
+                req.file = crate::vfs::open_exec(cx, &interpreter)?;
+                req.path = interpreter;
+            }
+        }
+    };
+    let interp = match &image.interp {
+        Some(path) => {
+            let file = crate::vfs::open_exec(cx, path)?;
+            match loader::identify(&FileSource(&file))? {
+                loader::Format::Elf(image) => Some((file, image)),
+                loader::Format::Script { .. } => return Err(Errno::ELIBBAD),
+            }
+        }
+        None => None,
+    };
+    let (creds, secure) = creds_for(&cx.task, &req.file)?;
+    // Everything that can fail is checked before the old program goes.
+    let prepared = ExecImage::prepare(cx, &req, image, interp, &creds, secure)?;
+
+    kill_other_threads(cx).await?;
+    let result = replace(cx, &req, prepared, creds, secure).await;
+    if result.is_err() {
+        super::exit::begin_group_exit(&cx.task.group, libc::SIGSEGV);
+        return Err(Errno::EINTR);
+    }
+    Ok(())
+}
+
+/// The other threads end, and the caller takes the leader's id (de_thread).
+async fn kill_other_threads(cx: &Cx) -> Result<()> {
+    let task = &cx.task;
+    let group = &task.group;
+    {
+        let signals = group.signals.lock();
+        if signals.exiting.is_some() || task.signals.lock().must_exit {
+            return Err(Errno::EAGAIN);
+        }
+        for other in group.threads().iter().filter(|t| !Arc::ptr_eq(t, task)) {
+            other.signals.lock().must_exit = true;
+            other.poke();
+        }
+    }
+    let alone = || {
+        let others = group.threads().len() > 1;
+        if others && group.signals.lock().exiting.is_none() { Err(Errno::EAGAIN) } else { Ok(()) }
+    };
+    group.stop_events.notify_all();
+    cx.wait_uninterrupted(&group.exit_events, PollEvents::all(), alone).await;
+    if group.signals.lock().exiting.is_some() {
+        return Err(Errno::EAGAIN);
+    }
+    let tid = task.tid();
+    if tid != group.pid {
+        let mut tree = cx.kernel().tasks.lock();
+        tree.tasks.remove(&tid);
+        tree.tasks.insert(group.pid, Arc::clone(task));
+        task.tid.store(group.pid, Ordering::Relaxed);
+        group.links.lock().leader = Some(Arc::clone(task));
+    }
+    Ok(())
+}
+
+/// From here on the old program is lost.
+async fn replace(cx: &Cx, req: &ExecRequest, image: ExecImage, creds: Creds, secure: bool) -> Result<()> {
+    let task = &cx.task;
+    let group = &task.group;
+    let old_mm = task.mm();
+    task.account_cpu(&cx.thread.lock());
+    let shared = old_mm.users() > 1;
+    let fresh = shared || secure;
+    if fresh {
+        let (_, mut thread) = cx.kernel().platform.spawn().map_err(|_| Errno::ENOMEM)?;
+        thread.set_token(task.cell().token());
+        *task.kicker.lock() = Some(thread.kicker());
+        let mut slot = cx.thread.lock();
+        std::mem::swap(&mut *slot, &mut thread);
+        drop(slot);
+        // The old host thread ends; the memory goes on with those that share it, or goes.
+        clear_child_tid(task, &mut thread, shared);
+        if old_mm.leave() {
+            thread.actions().exit_process();
+        } else {
+            thread.actions().exit_thread();
+        }
+        thread.resume();
+    } else {
+        cx.thread.lock().actions().unmap_all();
+    }
+    task.robust_list.store(0, Ordering::SeqCst);
+    task.clear_child_tid.store(0, Ordering::SeqCst);
+
+    let space = Arc::clone(cx.thread.lock().address_space());
+    let mm = Arc::new(Mm::new_for_exec(space, &old_mm));
+    *task.mm.lock() = Arc::clone(&mm);
+    drop(old_mm);
+    let start = image.load(cx, &mm).await?;
+
+    // Descriptors, signals, names.
+    let files = task.files();
+    let own = files.unshare_for_exec();
+    *task.files.lock() = Arc::clone(&own);
+    drop(files);
+    own.close_on_exec(group.pid);
+    let sighand = group.sighand();
+    let private = Arc::new(sighand.fork());
+    private.reset_for_exec();
+    *group.sighand.lock() = private;
+    task.signals.lock().altstack = arch::abi::StackT::DISABLED;
+    group.timers.clear_posix(cx.kernel());
+    let name = req.path.rsplit(|&b| b == b'/').next().unwrap_or(&[]);
+    task.set_name(name);
+    *group.exe.lock() = Some(Arc::clone(&req.file));
+    group.has_execed.store(true, Ordering::Relaxed);
+    group.dumpable.store(i32::from(!secure), Ordering::Relaxed);
+    if secure {
+        group.pdeath_signal.store(0, Ordering::Relaxed);
+    }
+    if !group.exit_signal_is_default() {
+        group.exit_signal.store(libc::SIGCHLD, Ordering::Relaxed);
+    }
+    task.keep_caps.store(false, Ordering::Relaxed);
+    *task.creds.lock() = Arc::new(creds);
+    task.update_identity(&cx.thread.lock());
+
+    {
+        let mut thread = cx.thread.lock();
+        let fresh = thread.regs();
+        thread.set_regs(&systrap::Regs {
+            rip: start.entry,
+            rsp: start.sp,
+            rflags: 0x202,
+            cs: fresh.cs,
+            ss: fresh.ss,
+            ..systrap::Regs::default()
+        });
+        thread.set_fpstate(&[]).map_err(|_| Errno::ENOMEM)?;
+    }
+    cx.registers_set();
+    group.finish_vfork();
+    Ok(())
+}
+
+/// A thread that leaves an address space others go on using owes them its clear_child_tid (mm_release).
+fn clear_child_tid(task: &Task, thread: &mut systrap::Thread, shared: bool) {
+    let addr = task.clear_child_tid.swap(0, Ordering::SeqCst);
+    if addr != 0 && shared {
+        thread.actions().store_u32(addr, 0, true);
+        thread.actions().futex_wake(addr, 1, false);
+    }
+}
+
+/// A file as the loader reads it.
+pub struct FileSource<'a>(pub &'a File);
+
+impl loader::Source for FileSource<'_> {
+    fn read_at(&self, offset: u64, buf: &mut [u8]) -> Result<usize> {
+        let mut sink = crate::user::VecSink::new(buf.len());
+        let mut done = 0;
+        while done < buf.len() {
+            let n = self.0.ops.read(self.0, offset + done as u64, &mut sink)?;
+            if n == 0 {
+                break;
+            }
+            done = sink.data.len();
+        }
+        buf[..done].copy_from_slice(&sink.data);
+        Ok(done)
+    }
+
+    fn len(&self) -> u64 {
+        self.0.ops.stat(self.0).map_or(0, |s| u64::try_from(s.size).unwrap_or(0))
+    }
+}

@@ -1,0 +1,244 @@
+//! The end of threads and processes (_exit(2), exit_group(2)).
+
+use super::{Cx, Task, ThreadGroup};
+use crate::kernel::Kernel;
+use arch::abi::{Rusage, SigInfo};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+/// Has every thread of the process exit; the first call decides the wait status.
+pub fn begin_group_exit(group: &Arc<ThreadGroup>, status: i32) {
+    {
+        let mut signals = group.signals.lock();
+        signals.exiting.get_or_insert(status);
+    }
+    for task in group.threads() {
+        task.poke();
+    }
+    group.stop_events.notify_all();
+}
+
+/// Ends the calling thread; with the last one, its process. The future of the task returns after this.
+pub(crate) fn exit_thread(cx: &Cx, status: i32) {
+    let task = &cx.task;
+    let group = Arc::clone(&task.group);
+    let kernel = Arc::clone(&task.kernel);
+    task.account_cpu(&cx.thread.lock());
+
+    // What the dying thread does to its own memory: robust futexes, clear_child_tid. It is skipped if the host process is
+    // gone already.
+    let mm = task.mm();
+    let dead = mm.space.is_dead();
+    let last_in_space = mm.leave();
+    if !dead && !last_in_space {
+        crate::syscalls::futex::exit_robust_list(cx);
+    } else if !dead {
+        crate::syscalls::futex::exit_robust_list_shared(cx);
+    }
+    {
+        let mut thread = cx.thread.lock();
+        if !dead {
+            let clear = task.clear_child_tid.swap(0, Ordering::SeqCst);
+            if clear != 0 && !last_in_space {
+                thread.actions().store_u32(clear, 0, true);
+                thread.actions().futex_wake(clear, 1, false);
+            }
+            if last_in_space {
+                thread.actions().exit_process();
+            } else {
+                thread.actions().exit_thread();
+            }
+            thread.resume();
+        }
+    }
+    drop(mm);
+    task.release_resources(&kernel);
+
+    let last = {
+        let _tree = kernel.tasks.lock();
+        let mut links = group.links.lock();
+        links.threads.retain(|t| !Arc::ptr_eq(t, task));
+        links.threads.is_empty()
+    };
+    if last {
+        let status = group.signals.lock().exiting.unwrap_or(status);
+        exit_process(&kernel, &group, status);
+    } else {
+        let mut signals = group.signals.lock();
+        crate::signal::stop::complete_if_all_parked(&group, &mut signals);
+        drop(signals);
+        group.flush_notifications();
+    }
+    {
+        let mut tree = kernel.tasks.lock();
+        // A leader's id goes with its process.
+        if task.tid() != group.pid {
+            tree.tasks.remove(&task.tid());
+        }
+        tree.uncount(task);
+    }
+    group.exit_events.notify_all();
+}
+
+/// The last thread has gone: children to a reaper, the news to the parent.
+fn exit_process(kernel: &Arc<Kernel>, group: &Arc<ThreadGroup>, status: i32) {
+    group.timers.clear(kernel);
+    group.finish_vfork();
+    if let Some(leader) = group.leader() {
+        crate::fs::tty_session_exit(kernel, group, &leader);
+    }
+    let orphans = reparent_children(kernel, group);
+    let hangups = {
+        let mut tree = kernel.tasks.lock();
+        let mut hangups = Vec::new();
+        // exit_notify: process groups that this exit orphans, and that have stopped members, get SIGHUP and SIGCONT.
+        let mut consider = |tree: &super::Tasks, pgrp: super::Pid, without| {
+            if tree.pgrp_is_orphaned(pgrp, without) && tree.pgrp_has_stopped(pgrp) {
+                hangups.push(pgrp);
+            }
+        };
+        let own = group.pgrp().id;
+        if let Some(parent) = group.parent() {
+            let theirs = parent.pgrp();
+            if theirs.id != own && theirs.session.id == group.pgrp().session.id {
+                consider(&tree, own, Some(group.pid));
+            }
+        }
+        for child in &orphans {
+            if child.pgrp().id != own {
+                consider(&tree, child.pgrp().id, Some(group.pid));
+            }
+        }
+        *group.zombie.lock() = Some(status);
+        tree.live_processes -= 1;
+        hangups
+    };
+    for pgrp in hangups {
+        for signo in [libc::SIGHUP, libc::SIGCONT] {
+            let _ = crate::signal::send_to_pgrp(kernel, pgrp, SigInfo::kernel(signo));
+        }
+    }
+    for child in &orphans {
+        let signo = child.pdeath_signal.load(Ordering::Relaxed);
+        if signo != 0 {
+            let _ = crate::signal::send_to_group(child, SigInfo::kill(signo, libc::SI_USER, group.pid, 0));
+        }
+    }
+    for child in orphans.iter().filter(|c| c.is_zombie()) {
+        notify_parent_of_exit(kernel, child);
+    }
+    group.exit_events.notify_all();
+    notify_parent_of_exit(kernel, group);
+    if group.pid == 1 {
+        kernel.init_exited(status);
+    }
+}
+
+/// Gives the children to the nearest subreaper, else to the first process.
+fn reparent_children(kernel: &Arc<Kernel>, group: &Arc<ThreadGroup>) -> Vec<Arc<ThreadGroup>> {
+    let tree = kernel.tasks.lock();
+    let children = std::mem::take(&mut group.links.lock().children);
+    if children.is_empty() {
+        return children;
+    }
+    let mut reaper = group.parent();
+    while let Some(candidate) = &reaper {
+        let links = candidate.links.lock();
+        let fits = links.subreaper && !links.threads.is_empty();
+        let up = links.parent.upgrade();
+        drop(links);
+        if fits {
+            break;
+        }
+        reaper = up;
+    }
+    let reaper = reaper.or_else(|| tree.group(1)).filter(|r| r.pid != group.pid);
+    for child in &children {
+        child.links.lock().parent = reaper.as_ref().map_or_else(Default::default, Arc::downgrade);
+        child.exit_signal.store(libc::SIGCHLD, Ordering::Relaxed);
+        if let Some(reaper) = &reaper {
+            reaper.links.lock().children.push(Arc::clone(child));
+        }
+    }
+    children
+}
+
+/// The exit signal and the wake of wait4(2); a parent that ignores SIGCHLD never sees a zombie.
+fn notify_parent_of_exit(kernel: &Arc<Kernel>, group: &Arc<ThreadGroup>) {
+    let Some(status) = *group.zombie.lock() else { return };
+    let Some(parent) = group.parent() else {
+        reap(kernel, group);
+        return;
+    };
+    let signo = group.exit_signal.load(Ordering::Relaxed);
+    let action = parent.sighand().get(libc::SIGCHLD);
+    let ignored = action.handler == libc::SIG_IGN as u64;
+    if signo == libc::SIGCHLD && (ignored || action.flags & libc::SA_NOCLDWAIT as u64 != 0) {
+        reap(kernel, group);
+    }
+    if signo != 0 && !(signo == libc::SIGCHLD && ignored) {
+        let (code, value) = child_code(status);
+        let uid = group.leader().map_or(0, |l| l.creds().uid);
+        let usage = group.usage.lock().own;
+        let ticks = |t: arch::abi::Timeval| t.tv_sec * 100 + t.tv_usec / 10_000;
+        let info = SigInfo::chld(signo, code, group.pid, uid, value, ticks(usage.ru_utime), ticks(usage.ru_stime));
+        let _ = crate::signal::send_to_group(&parent, info);
+    }
+    parent.child_events.notify_all();
+}
+
+/// si_code and si_status of a wait status.
+pub fn child_code(status: i32) -> (i32, i32) {
+    if libc::WIFEXITED(status) {
+        (libc::CLD_EXITED, libc::WEXITSTATUS(status))
+    } else if libc::WCOREDUMP(status) {
+        (libc::CLD_DUMPED, libc::WTERMSIG(status))
+    } else {
+        (libc::CLD_KILLED, libc::WTERMSIG(status))
+    }
+}
+
+/// Takes a zombie out of the tree. False if somebody else did.
+pub(crate) fn reap(kernel: &Kernel, group: &Arc<ThreadGroup>) -> bool {
+    let mut tree = kernel.tasks.lock();
+    if tree.groups.remove(&group.pid).is_none() {
+        return false;
+    }
+    tree.tasks.remove(&group.pid);
+    let parent = group.parent();
+    group.links.lock().leader = None;
+    if let Some(parent) = parent {
+        parent.links.lock().children.retain(|c| !Arc::ptr_eq(c, group));
+    }
+    true
+}
+
+/// Adds `b` to `a`, as wait4(2) sums up children.
+pub fn add_usage(a: &mut Rusage, b: &Rusage) {
+    let sum = |x: arch::abi::Timeval, y: arch::abi::Timeval| {
+        let us = x.tv_usec + y.tv_usec;
+        arch::abi::Timeval { tv_sec: x.tv_sec + y.tv_sec + us / 1_000_000, tv_usec: us % 1_000_000 }
+    };
+    a.ru_utime = sum(a.ru_utime, b.ru_utime);
+    a.ru_stime = sum(a.ru_stime, b.ru_stime);
+    a.ru_maxrss = a.ru_maxrss.max(b.ru_maxrss);
+    a.ru_minflt += b.ru_minflt;
+    a.ru_majflt += b.ru_majflt;
+    a.ru_inblock += b.ru_inblock;
+    a.ru_oublock += b.ru_oublock;
+    a.ru_nvcsw += b.ru_nvcsw;
+    a.ru_nivcsw += b.ru_nivcsw;
+}
+
+impl Task {
+    /// What the task held that others may wait for: descriptors, its place in the address space.
+    fn release_resources(self: &Arc<Self>, kernel: &Arc<Kernel>) {
+        *self.kicker.lock() = None;
+        let empty_files = kernel.empty_files();
+        let files = std::mem::replace(&mut *self.files.lock(), empty_files);
+        crate::vfs::FdTable::release(files, self.group.pid);
+        let empty_mm = kernel.empty_mm();
+        let mm = std::mem::replace(&mut *self.mm.lock(), empty_mm);
+        drop(mm);
+    }
+}

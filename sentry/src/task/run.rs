@@ -1,0 +1,212 @@
+//! The life of a task in the kernel: user code, its trap, the answer, and what signals want in between.
+
+use super::{Cx, RestartBlock, Task};
+use crate::executor::Executor;
+use crate::signal::deliver::{self, Next};
+use crate::syscalls::{arg, table};
+use arch::Errno;
+use arch::abi::SigInfo;
+use parking_lot::Mutex;
+use std::future::poll_fn;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::task::Poll;
+use systrap::{Arch, Event, Thread};
+
+/// Instruction length of `syscall`: going back over it restarts the call.
+const SYSCALL_LEN: u64 = 2;
+
+/// Makes the future of a new task and starts it. The thread is resumed by the task itself.
+pub(crate) fn start(executor: &Executor, task: &Arc<Task>, thread: Thread) {
+    let cell = task.cell();
+    thread.set_token(cell.token());
+    *task.kicker.lock() = Some(thread.kicker());
+    let cx = Cx { task: Arc::clone(task), thread: Mutex::new(thread), restart: Mutex::new(None) };
+    executor.start(cell, Box::pin(main(cx)));
+}
+
+async fn main(cx: Cx) {
+    loop {
+        match deliver::before_user(&cx).await {
+            Next::Resume => {}
+            Next::Exit(status) => {
+                super::exit::exit_thread(&cx, status);
+                return;
+            }
+        }
+        let event = run_user(&cx).await;
+        match handle(&cx, event).await {
+            Next::Resume => {}
+            Next::Exit(status) => {
+                super::exit::exit_thread(&cx, status);
+                return;
+            }
+        }
+    }
+}
+
+/// Lets the application run until its next event. `None`: something came up before it could.
+async fn run_user(cx: &Cx) -> Option<Event> {
+    let task = &cx.task;
+    let cell = task.cell();
+    let mut resumed = false;
+    poll_fn(|_| {
+        if !resumed {
+            task.in_user.store(true, Ordering::SeqCst);
+            if task.attention.load(Ordering::SeqCst) {
+                task.in_user.store(false, Ordering::SeqCst);
+                return Poll::Ready(());
+            }
+            cell.take_trapped();
+            cx.thread.lock().resume();
+            resumed = true;
+            return Poll::Pending;
+        }
+        if cell.take_trapped() {
+            task.in_user.store(false, Ordering::SeqCst);
+            Poll::Ready(())
+        } else {
+            Poll::Pending
+        }
+    })
+    .await;
+    resumed.then(|| cx.thread.lock().event())
+}
+
+/// Performs queued actions now, without going on with the application. Returns the event that ended it:
+/// `Parked` if all went well.
+pub(crate) async fn perform(cx: &Cx) -> Event {
+    let cell = cx.task.cell();
+    let mut resumed = false;
+    poll_fn(|_| {
+        if !resumed {
+            cell.take_trapped();
+            cx.thread.lock().perform();
+            resumed = true;
+            Poll::Pending
+        } else if cell.take_trapped() {
+            Poll::Ready(())
+        } else {
+            Poll::Pending
+        }
+    })
+    .await;
+    cx.thread.lock().event()
+}
+
+async fn handle(cx: &Cx, event: Option<Event>) -> Next {
+    let Some(event) = event else { return Next::Resume };
+    match event {
+        Event::Syscall { nr, args, arch } => syscall(cx, nr, args, arch).await,
+        Event::Fault { signo, code, addr, trapno, err } => {
+            fault(cx, signo, code, addr, trapno, err);
+            Next::Resume
+        }
+        Event::Kick | Event::Parked => Next::Resume,
+        Event::FutexInterrupted { nr, args, elapsed_ns } => {
+            let result = crate::syscalls::futex::interrupted(cx, nr, args, elapsed_ns);
+            finish(cx, nr, result);
+            Next::Resume
+        }
+        Event::ActionFailed { index, errno } => {
+            action_failed(cx, index, Errno::from_raw(errno).unwrap_or(Errno::ENOMEM));
+            Next::Resume
+        }
+        Event::WriteBackFault { addr } => {
+            // The VMA map said that it could be written, and it changed meanwhile: the application raced with itself.
+            crate::signal::send::force(&cx.task, SigInfo::fault(libc::SIGSEGV, arch::abi::SEGV_MAPERR, addr, 14, 6));
+            Next::Resume
+        }
+        Event::Dead { status } => {
+            tracing::debug!(tid = cx.task.tid(), status, "the stub process died");
+            Next::Exit(libc::SIGKILL)
+        }
+        Event::Violation(what) => {
+            tracing::debug!(tid = cx.task.tid(), what, "the stub broke the protocol");
+            super::exit::begin_group_exit(&cx.task.group, libc::SIGKILL);
+            Next::Exit(libc::SIGKILL)
+        }
+    }
+}
+
+async fn syscall(cx: &Cx, nr: u64, args: [u64; 6], arch: Arch) -> Next {
+    cx.kernel().counters.syscall(nr);
+    let trace = crate::strace::enter(cx, nr, &args);
+    let result = match arch {
+        Arch::X86_64 => table::dispatch(cx, nr, &args).await,
+        Arch::I386 | Arch::X32 => Err(Errno::ENOSYS),
+    };
+    if result == Err(Errno::ENOSYS) {
+        cx.kernel().counters.unimplemented(nr);
+    }
+    crate::strace::exit(cx, trace, &result);
+    if let Some(status) = cx.task.exit_request() {
+        return Next::Exit(status);
+    }
+    finish(cx, nr, result);
+    Next::Resume
+}
+
+/// Puts a result where the application finds it. A restart code stays in the context until signals have been looked at.
+fn finish(cx: &Cx, nr: u64, result: arch::Result<u64>) {
+    match result {
+        Err(e) if e.is_restart() => *cx.pending_restart.lock() = Some((e, nr)),
+        // rt_sigreturn(2) and execve(2) have set all registers.
+        Ok(_) if cx.take_registers_set() => {}
+        other => cx.thread.lock().set_return(arg::encode(other)),
+    }
+}
+
+/// What a restart code turns into (arch_do_signal_or_restart): with a handler about to run, EINTR for some classes.
+pub(crate) fn resolve_restart(cx: &Cx, handler: Option<u64>) {
+    let Some((code, nr)) = cx.pending_restart.lock().take() else { return };
+    let restart = match (code, handler) {
+        (Errno::ERESTARTNOINTR, _) | (_, None) => true,
+        (Errno::ERESTARTSYS, Some(flags)) => flags & libc::SA_RESTART as u64 != 0,
+        (_, Some(_)) => false,
+    };
+    let mut thread = cx.thread.lock();
+    if !restart {
+        thread.set_return(arg::encode(Err(Errno::EINTR)));
+        return;
+    }
+    let mut regs = thread.regs();
+    regs.rip = regs.rip.wrapping_sub(SYSCALL_LEN);
+    regs.rax = if code == Errno::ERESTART_RESTARTBLOCK { arch::nr::RESTART_SYSCALL } else { nr };
+    thread.set_regs(&regs);
+}
+
+fn fault(cx: &Cx, signo: i32, code: i32, addr: u64, trapno: u64, err: u64) {
+    // The host knows the address space as it is; what it reports is what Linux would have reported.
+    // A trap's code and address come from the host too.
+    let known = matches!(signo, libc::SIGSEGV | libc::SIGBUS | libc::SIGFPE | libc::SIGILL | libc::SIGTRAP);
+    let signo = if known { signo } else { libc::SIGSEGV };
+    crate::signal::send::force(&cx.task, SigInfo::fault(signo, code, addr, trapno, err));
+    cx.task.last_fault.lock().replace((trapno, err, addr));
+}
+
+fn action_failed(cx: &Cx, index: usize, errno: Errno) {
+    let errno = cx.task.mm().action_failed(cx, index, errno);
+    // A clone(2) whose host clone failed never happened.
+    if let Some(child) = cx.pending_child.lock().take() {
+        super::clone::undo(cx, &child);
+    }
+    cx.thread.lock().set_return(arg::encode(Err(errno)));
+}
+
+/// restart_syscall(2): goes on with what the restart block holds.
+pub async fn restart_syscall(cx: &Cx) -> arch::Result<u64> {
+    let block = cx.restart.lock().take();
+    match block {
+        Some(RestartBlock::Nanosleep { clock, deadline, rem }) => {
+            crate::syscalls::time::sleep_until(cx, clock, deadline, rem).await.map(|()| 0)
+        }
+        Some(RestartBlock::Poll { fds, nfds, deadline }) => {
+            crate::syscalls::poll::poll_until(cx, fds, nfds, deadline).await
+        }
+        Some(RestartBlock::Futex { addr, val, deadline, op, bitset }) => {
+            crate::syscalls::futex::wait_until(cx, addr, val, deadline, op, bitset)
+        }
+        None => Err(Errno::EINTR),
+    }
+}
