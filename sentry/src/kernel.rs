@@ -2,8 +2,9 @@
 
 use crate::executor::{Executor, Reactor, Timers};
 use crate::task::Tasks;
-use parking_lot::Mutex;
+use parking_lot::{Condvar, Mutex};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use systrap::Platform;
 
 /// A sandbox's kernel.
@@ -20,4 +21,137 @@ pub struct Kernel {
     pub devices: crate::vfs::DeviceRegistry,
     /// The process tree.
     pub tasks: Mutex<Tasks>,
+    /// uname(2)'s names.
+    pub uts: Mutex<UtsNames>,
+    /// CPUs that applications see.
+    pub cpus: Cpus,
+    /// The first process takes no signal from inside that it has no handler for.
+    pub protect_init: bool,
+    /// How often each call was made.
+    pub counters: Counters,
+    /// When the sandbox started, nanoseconds of CLOCK_BOOTTIME.
+    pub boot_time: u64,
+    /// The wait status of the first process, once it has ended.
+    exited: Mutex<Option<i32>>,
+    done: Condvar,
+}
+
+/// sethostname(2), setdomainname(2).
+#[derive(Clone, Default)]
+pub struct UtsNames {
+    pub hostname: Vec<u8>,
+    pub domainname: Vec<u8>,
+}
+
+/// The CPUs of the sandbox: those that the Sentry itself may use.
+pub struct Cpus {
+    mask: Vec<u8>,
+}
+
+impl Cpus {
+    fn new() -> Self {
+        Self { mask: crate::host::sys::affinity() }
+    }
+
+    /// One bit each.
+    pub fn mask(&self) -> Vec<u8> {
+        self.mask.clone()
+    }
+
+    /// One more than the highest number.
+    pub fn count(&self) -> usize {
+        let top = self.mask.iter().rposition(|b| *b != 0).unwrap_or(0);
+        top * 8 + 8 - self.mask[top].leading_zeros() as usize
+    }
+
+    /// How many there are.
+    pub fn usable(&self) -> usize {
+        self.mask.iter().map(|b| b.count_ones() as usize).sum()
+    }
+}
+
+/// Calls made, by number.
+pub struct Counters {
+    made: Box<[AtomicU64]>,
+    unimplemented: Box<[AtomicU64]>,
+}
+
+/// Numbers counted one by one; those above share the last place.
+const COUNTED: usize = 512;
+
+impl Default for Counters {
+    fn default() -> Self {
+        let zeros = || (0..COUNTED).map(|_| AtomicU64::new(0)).collect();
+        Self { made: zeros(), unimplemented: zeros() }
+    }
+}
+
+fn place(nr: u64) -> usize {
+    usize::try_from(nr).map_or(COUNTED - 1, |n| n.min(COUNTED - 1))
+}
+
+impl Counters {
+    /// A call was made.
+    pub fn syscall(&self, nr: u64) {
+        self.made[place(nr)].fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// A call was answered with ENOSYS.
+    pub fn unimplemented(&self, nr: u64) {
+        self.unimplemented[place(nr)].fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Calls answered with ENOSYS: number and how often.
+    pub fn missing(&self) -> Vec<(u64, u64)> {
+        let counts = self.unimplemented.iter().map(|c| c.load(Ordering::Relaxed));
+        (0..).zip(counts).filter(|(_, n)| *n > 0).collect()
+    }
+
+    /// All calls made.
+    pub fn total(&self) -> u64 {
+        self.made.iter().map(|c| c.load(Ordering::Relaxed)).sum()
+    }
+}
+
+impl Kernel {
+    /// A kernel without tasks.
+    pub fn new(platform: Arc<Platform>, uts: UtsNames, protect_init: bool) -> std::io::Result<Arc<Self>> {
+        let boot = crate::host::event::clock_ns(libc::CLOCK_BOOTTIME).unwrap_or(0);
+        Ok(Arc::new(Self {
+            executor: Executor::new(&platform),
+            platform,
+            reactor: Reactor::new()?,
+            timers: Timers::new()?,
+            tasks: Mutex::default(),
+            uts: Mutex::new(uts),
+            cpus: Cpus::new(),
+            protect_init,
+            counters: Counters::default(),
+            boot_time: u64::try_from(boot).unwrap_or(0),
+            exited: Mutex::new(None),
+            done: Condvar::new(),
+        }))
+    }
+
+    /// The first process has ended: so does the sandbox.
+    pub(crate) fn init_exited(&self, status: i32) {
+        self.exited.lock().get_or_insert(status);
+        self.done.notify_all();
+    }
+
+    /// Waits for the end of the first process; its wait status.
+    pub fn wait_for_init(&self) -> i32 {
+        let mut exited = self.exited.lock();
+        loop {
+            if let Some(status) = *exited {
+                return status;
+            }
+            self.done.wait(&mut exited);
+        }
+    }
+
+    /// Load averages as sysinfo(2) has them: the host's, which the sandbox's CPUs are part of.
+    pub fn loads(&self) -> [u64; 3] {
+        crate::host::sys::sysinfo().loads
+    }
 }

@@ -7,3 +7,4 @@
 
 pub mod event;
 pub mod io;
+pub mod sys;

@@ -2,8 +2,8 @@
 
 use super::frame;
 use crate::task::{Cx, Task, run};
-use arch::abi::{SigInfo, SigSet};
-use arch::signal::{DefaultAction, default_action};
+use arch::abi::{SA_RESETHAND, SIG_DFL, SigAction, SigInfo, SigSet};
+use arch::signal::{DefaultAction, Signal};
 use std::sync::atomic::Ordering;
 
 /// What the task does next.
@@ -21,7 +21,8 @@ impl Task {
         if let Some(status) = self.group.signals.lock().exiting {
             return Some(status);
         }
-        self.signals.lock().must_exit.then_some(0)
+        let own = self.signals.lock();
+        own.exiting.or(own.must_exit.then_some(0))
     }
 
     /// Takes the next signal that is not blocked: the thread's own first.
@@ -40,7 +41,7 @@ impl Task {
 
     /// Sets the mask; signals that this unblocks are looked at before the application goes on.
     pub fn set_mask(&self, mask: SigSet) {
-        self.signals.lock().mask = mask & !super::UNBLOCKABLE;
+        self.signals.lock().mask = mask.blockable();
         if self.has_pending(mask) {
             self.attention.store(true, Ordering::SeqCst);
         }
@@ -111,56 +112,48 @@ pub async fn before_user(cx: &Cx) -> Next {
 fn act(cx: &Cx, info: &SigInfo) -> Option<i32> {
     let task = &cx.task;
     let group = &task.group;
-    let signo = info.signo();
+    let signal = info.signal()?;
     crate::time::rearm_after_delivery(cx, info);
-    if signo == libc::SIGKILL {
+    if signal == Signal::SIGKILL {
         return Some(libc::SIGKILL);
     }
     let sighand = group.sighand();
-    let action = sighand.get(signo);
-    crate::strace::signal(cx, info);
-    if action.handler == libc::SIG_IGN as u64 {
+    let action = sighand.get(signal);
+    crate::task::glue::strace_signal(cx, info);
+    if action.is_ignore() {
         return None;
     }
-    if action.handler != libc::SIG_DFL as u64 {
-        if action.flags & libc::SA_RESETHAND as u32 as u64 != 0 {
-            sighand.set(signo, arch::abi::SigAction { handler: libc::SIG_DFL as u64, ..action });
+    if action.is_caught() {
+        if action.has(SA_RESETHAND) {
+            sighand.set(signal, SigAction { handler: SIG_DFL, ..action });
         }
         run::resolve_restart(cx, Some(action.flags));
         if frame::push(cx, info, &action).is_err() {
             // No room for the frame: SIGSEGV, and if that is what can't be delivered, the end (signal_setup_done).
-            if signo == libc::SIGSEGV {
-                sighand.set(signo, arch::abi::SigAction::default());
+            if signal == Signal::SIGSEGV {
+                sighand.set(signal, SigAction::DEFAULT);
             }
-            super::send::force(task, SigInfo::kernel(libc::SIGSEGV));
+            super::send::force(task, SigInfo::kernel(Signal::SIGSEGV));
         }
         return None;
     }
-    if group.unkillable(signo) {
+    if group.unkillable(signal) {
         return None;
     }
-    match default_action(signo) {
-        DefaultAction::Ignore | DefaultAction::Cont => None,
+    match signal.default_action() {
+        DefaultAction::Ignore | DefaultAction::Continue => None,
         DefaultAction::Stop => {
-            if signo != libc::SIGSTOP {
+            if signal != Signal::SIGSTOP {
                 let pgrp = group.pgrp();
                 if cx.kernel().tasks.lock().pgrp_is_orphaned(pgrp.id, None) {
                     return None;
                 }
             }
             let mut signals = group.signals.lock();
-            super::stop::begin(group, &mut signals, signo);
+            super::stop::begin(group, &mut signals, signal);
             None
         }
-        DefaultAction::Core => {
-            let core = group.rlimit(libc::RLIMIT_CORE) > 0 && false_core();
-            Some(signo | if core { 0x80 } else { 0 })
-        }
-        DefaultAction::Term => Some(signo),
+        // No core file is written, so WCOREDUMP is never set.
+        DefaultAction::Core | DefaultAction::Terminate => Some(signal.raw()),
     }
-}
-
-/// No core file is ever written.
-const fn false_core() -> bool {
-    false
 }

@@ -190,10 +190,9 @@ pub fn sigreturn(cx: &Cx) -> Result<()> {
 
 /// Copies an fpstate from the application: its length stands in it.
 fn read_fpstate(cx: &Cx, addr: UserAddr) -> Result<Vec<u8>> {
-    let host_len = cx.thread.lock().fpstate().len();
-    let mut head = vec![0; arch::xsave::LEGACY_SIZE];
+    let mut head = [0; arch::xsave::FXSAVE_LEN];
     cx.read_bytes(addr, &mut head)?;
-    let len = arch::xsave::frame_len(&head).unwrap_or(arch::xsave::LEGACY_SIZE).min(host_len);
+    let len = arch::xsave::claimed_len(&head, arch::xsave::Layout::host());
     let mut bytes = vec![0; len];
     cx.read_bytes(addr, &mut bytes)?;
     Ok(bytes)

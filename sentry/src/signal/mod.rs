@@ -18,17 +18,12 @@ pub mod stop;
 pub use queue::Queue;
 pub use send::{send_to_group, send_to_pgrp, send_to_task};
 
-use arch::abi::{SigAction, SigSet, StackT};
+use arch::abi::{SIG_DFL, SIG_IGN, SigAction, SigSet, StackT};
+use arch::signal::Signal;
 use parking_lot::Mutex;
 
-/// SIGKILL and SIGSTOP: can be neither blocked, caught nor ignored.
-pub const UNBLOCKABLE: SigSet = SigSet((1 << (libc::SIGKILL - 1)) | (1 << (libc::SIGSTOP - 1)));
-/// The job-control stop signals.
-pub const STOPS: SigSet = SigSet(
-    (1 << (libc::SIGSTOP - 1)) | (1 << (libc::SIGTSTP - 1)) | (1 << (libc::SIGTTIN - 1)) | (1 << (libc::SIGTTOU - 1)),
-);
-/// Number of signals, which are counted from 1.
-pub const NSIG: i32 = 64;
+/// Number of signals.
+const NSIG: usize = arch::signal::NSIG as usize;
 
 /// A thread's own signal state.
 pub struct TaskSignals {
@@ -44,6 +39,8 @@ pub struct TaskSignals {
     pub waiting_for: SigSet,
     /// The thread has to end: its group executes another program.
     pub must_exit: bool,
+    /// _exit(2) was called with this wait status.
+    pub exiting: Option<i32>,
 }
 
 impl Default for TaskSignals {
@@ -52,42 +49,34 @@ impl Default for TaskSignals {
             mask: SigSet(0),
             saved_mask: None,
             pending: Queue::default(),
-            altstack: no_altstack(),
+            altstack: StackT::DISABLED,
             waiting_for: SigSet(0),
             must_exit: false,
+            exiting: None,
         }
     }
 }
 
-/// sigaltstack(2) before any was set.
-pub fn no_altstack() -> StackT {
-    StackT { ss_flags: libc::SS_DISABLE, ..StackT::default() }
-}
-
 /// Signal actions (sigaction(2)); CLONE_SIGHAND shares them.
 pub struct SigHand {
-    actions: Mutex<[SigAction; NSIG as usize]>,
+    actions: Mutex<[SigAction; NSIG]>,
 }
 
 impl Default for SigHand {
     fn default() -> Self {
-        Self { actions: Mutex::new([SigAction::default(); NSIG as usize]) }
+        Self { actions: Mutex::new([SigAction::default(); NSIG]) }
     }
-}
-
-fn index(signo: i32) -> usize {
-    usize::try_from(signo - 1).unwrap_or(0).min(NSIG as usize - 1)
 }
 
 impl SigHand {
-    /// The action for `signo`.
-    pub fn get(&self, signo: i32) -> SigAction {
-        self.actions.lock()[index(signo)]
+    /// The action for `signal`.
+    pub fn get(&self, signal: Signal) -> SigAction {
+        self.actions.lock()[signal.index()]
     }
 
-    /// Sets the action for `signo`.
-    pub fn set(&self, signo: i32, action: SigAction) {
-        self.actions.lock()[index(signo)] = action;
+    /// Sets the action for `signal`.
+    pub fn set(&self, signal: Signal, action: SigAction) {
+        self.actions.lock()[signal.index()] = action;
     }
 
     /// A copy for a process of its own.
@@ -98,11 +87,8 @@ impl SigHand {
     /// What execve(2) leaves: handlers become the default, ignored signals stay ignored, flags and masks go.
     pub fn reset_for_exec(&self) {
         for action in self.actions.lock().iter_mut() {
-            let ignored = action.handler == libc::SIG_IGN as u64;
-            *action = SigAction::default();
-            if ignored {
-                action.handler = libc::SIG_IGN as u64;
-            }
+            let handler = if action.is_ignore() { SIG_IGN } else { SIG_DFL };
+            *action = SigAction { handler, ..SigAction::DEFAULT };
         }
     }
 
@@ -116,7 +102,7 @@ impl SigHand {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct StopState {
     /// The stop signal while the group stops or is stopped.
-    pub signal: Option<i32>,
+    pub signal: Option<Signal>,
     /// All threads are parked, and the parent was told.
     pub complete: bool,
     /// wait4(2) has not reported the stop yet.
@@ -141,9 +127,4 @@ impl Default for GroupSignals {
     fn default() -> Self {
         Self { pending: Queue::default(), exiting: None, stop: StopState::default(), parked: 0 }
     }
-}
-
-/// A valid signal number, or EINVAL.
-pub fn check(signo: i32) -> arch::Result<i32> {
-    if (1..=NSIG).contains(&signo) { Ok(signo) } else { Err(arch::Errno::EINVAL) }
 }

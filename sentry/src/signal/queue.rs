@@ -1,23 +1,11 @@
 //! Pending signals of one thread or process.
 
-use arch::abi::{SigInfo, SigSet};
+use arch::abi::{SI_USER, SigInfo, SigSet};
+use arch::signal::Signal;
 use std::collections::VecDeque;
 
 /// Queued real-time signals at most, whatever RLIMIT_SIGPENDING says.
 const HARD_LIMIT: usize = 1 << 16;
-
-/// First real-time signal.
-const SIGRTMIN: i32 = 32;
-
-/// Faults of the thread itself, delivered before all others (SYNCHRONOUS_MASK of the kernel).
-const SYNCHRONOUS: SigSet = SigSet(
-    (1 << (libc::SIGSEGV - 1))
-        | (1 << (libc::SIGBUS - 1))
-        | (1 << (libc::SIGILL - 1))
-        | (1 << (libc::SIGTRAP - 1))
-        | (1 << (libc::SIGFPE - 1))
-        | (1 << (libc::SIGSYS - 1)),
-);
 
 /// Pending signals: standard ones at most once each, real-time ones in the order sent.
 #[derive(Default)]
@@ -45,12 +33,12 @@ impl Queue {
     /// Queues a signal. A standard signal that is pending already is dropped. False if a real-time signal's
     /// information could not be queued because there are `limit` entries (the signal itself is pending all the same).
     pub fn push(&mut self, info: SigInfo, limit: usize) -> bool {
-        let signo = info.signo();
-        if signo < SIGRTMIN && self.set.contains(signo) {
+        let Some(signal) = info.signal() else { return true };
+        if !signal.is_realtime() && self.set.contains(signal) {
             return true;
         }
-        self.set.add(signo);
-        if signo >= SIGRTMIN && self.infos.len() >= limit.min(HARD_LIMIT) {
+        self.set.add(signal);
+        if signal.is_realtime() && self.infos.len() >= limit.min(HARD_LIMIT) {
             return false;
         }
         self.infos.push_back(info);
@@ -59,41 +47,36 @@ impl Queue {
 
     /// Takes the next signal that is not in `blocked`: faults first, then by number, then in the order sent.
     pub fn pop(&mut self, blocked: SigSet) -> Option<SigInfo> {
-        let ready = self.set & !blocked;
-        let signo = (ready & SYNCHRONOUS).first().or_else(|| ready.first())?;
-        self.take(signo)
+        let signal = self.set.without(blocked).next()?;
+        self.take(signal)
     }
 
-    /// Takes the oldest entry of `signo`.
-    pub fn take(&mut self, signo: i32) -> Option<SigInfo> {
-        if !self.set.contains(signo) {
+    /// Takes the oldest entry of `signal`.
+    pub fn take(&mut self, signal: Signal) -> Option<SigInfo> {
+        if !self.set.contains(signal) {
             return None;
         }
-        let found = self.infos.iter().position(|i| i.signo() == signo);
+        let found = self.infos.iter().position(|i| i.signo == signal.raw());
         let info = found.and_then(|at| self.infos.remove(at));
-        if !self.infos.iter().any(|i| i.signo() == signo) {
-            self.set.remove(signo);
+        if !self.infos.iter().any(|i| i.signo == signal.raw()) {
+            self.set.remove(signal);
         }
         // Pending without an entry: its information did not fit (SI_USER from nobody, as Linux makes it up).
-        Some(info.unwrap_or_else(|| SigInfo::kill(signo, libc::SI_USER, 0, 0)))
+        Some(info.unwrap_or_else(|| SigInfo::kill(signal, SI_USER, 0, 0)))
     }
 
     /// Forgets all signals of `set`.
     pub fn flush(&mut self, set: SigSet) {
-        if !(self.set & set).is_empty() {
-            self.infos.retain(|i| !set.contains(i.signo()));
-            self.set = self.set & !set;
+        if self.set.intersects(set) {
+            self.infos.retain(|i| i.signal().is_some_and(|s| !set.contains(s)));
+            self.set = self.set.without(set);
         }
     }
 
     /// Forgets entries for which `f` is true (a deleted POSIX timer's).
     pub fn retain(&mut self, mut keep: impl FnMut(&SigInfo) -> bool) {
         self.infos.retain(|i| keep(i));
-        let mut set = SigSet::default();
-        for info in &self.infos {
-            set.add(info.signo());
-        }
-        self.set = set;
+        self.set = self.infos.iter().filter_map(SigInfo::signal).collect();
     }
 
     /// Whether an entry satisfies `f`.

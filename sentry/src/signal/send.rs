@@ -1,47 +1,44 @@
 //! From a sender to a queue, and who is woken.
 
-use super::{GroupSignals, STOPS};
+use super::GroupSignals;
 use crate::kernel::Kernel;
 use crate::task::{Pid, Task, ThreadGroup};
-use arch::abi::{SigInfo, SigSet};
-use arch::signal::{DefaultAction, default_action};
+use arch::abi::{SI_USER, SIG_DFL, SigInfo, SigSet};
+use arch::signal::{DefaultAction, Signal};
 use arch::{Errno, Result};
 use std::sync::Arc;
 
-const SIG_DFL: u64 = libc::SIG_DFL as u64;
-const SIG_IGN: u64 = libc::SIG_IGN as u64;
-
 /// Whether the process would throw the signal away if it weren't blocked (sig_handler_ignored).
-pub fn ignored(group: &ThreadGroup, signo: i32) -> bool {
-    let handler = group.sighand().get(signo).handler;
-    handler == SIG_IGN
-        || (handler == SIG_DFL
-            && (matches!(default_action(signo), DefaultAction::Ignore) || group.unkillable(signo)))
+pub fn ignored(group: &ThreadGroup, signal: Signal) -> bool {
+    let action = group.sighand().get(signal);
+    action.is_ignore()
+        || (action.is_default()
+            && (signal.default_action() == DefaultAction::Ignore || group.unkillable(signal)))
 }
 
 /// What happens at once, whether or not the signal is blocked (prepare_signal): continuing, dropping opposites.
 /// False if the signal is to be thrown away.
-fn prepare(group: &Arc<ThreadGroup>, signals: &mut GroupSignals, signo: i32, target: Option<&Task>) -> bool {
+fn prepare(group: &Arc<ThreadGroup>, signals: &mut GroupSignals, signal: Signal, target: Option<&Task>) -> bool {
     if signals.exiting.is_some() {
         // A dying process takes no more, but a SIGKILL can't hurt.
-        return signo == libc::SIGKILL;
+        return signal == Signal::SIGKILL;
     }
-    if STOPS.contains(signo) {
-        flush_everywhere(group, signals, SigSet::from_signo(libc::SIGCONT));
-    } else if signo == libc::SIGCONT {
-        flush_everywhere(group, signals, STOPS);
+    if SigSet::STOP.contains(signal) {
+        flush_everywhere(group, signals, SigSet::of(Signal::SIGCONT));
+    } else if signal == Signal::SIGCONT {
+        flush_everywhere(group, signals, SigSet::STOP);
         super::stop::resume(group, signals);
-    } else if signo == libc::SIGKILL && signals.stop.signal.is_some() {
+    } else if signal == Signal::SIGKILL && signals.stop.signal.is_some() {
         signals.stop.signal = None;
         group.stop_events.notify_all();
     }
-    if !ignored(group, signo) {
+    if !ignored(group, signal) {
         return true;
     }
     // Ignored, but a blocked signal stays pending (its action may change), and sigwait may want it.
     let blocks = |task: &Task| {
         let s = task.signals.lock();
-        s.mask.contains(signo) || s.saved_mask.is_some_and(|m| m.contains(signo))
+        s.mask.contains(signal) || s.saved_mask.is_some_and(|m| m.contains(signal))
     };
     match target {
         Some(task) => blocks(task),
@@ -59,27 +56,31 @@ fn flush_everywhere(group: &ThreadGroup, signals: &mut GroupSignals, set: SigSet
 /// Sends to one thread (tgkill(2), faults, timers with SIGEV_THREAD_ID).
 pub fn send_to_task(task: &Arc<Task>, info: SigInfo) -> Result<()> {
     let group = &task.group;
-    let signo = info.signo();
+    let Some(signal) = info.signal() else { return Err(Errno::EINVAL) };
     let mut signals = group.signals.lock();
-    if !prepare(group, &mut signals, signo, Some(task)) {
+    if !prepare(group, &mut signals, signal, Some(task)) {
         return Ok(());
     }
     let queued = task.signals.lock().pending.push(info, group.sigpending_limit());
-    wake_for(group, &mut signals, signo, Some(task));
-    if !queued && info.code() != libc::SI_USER { Err(Errno::EAGAIN) } else { Ok(()) }
+    wake_for(group, &mut signals, signal, Some(task));
+    drop(signals);
+    group.flush_notifications();
+    if !queued && info.code != SI_USER { Err(Errno::EAGAIN) } else { Ok(()) }
 }
 
 /// Sends to a process (kill(2)).
 pub fn send_to_group(group: &Arc<ThreadGroup>, info: SigInfo) -> Result<()> {
-    let signo = info.signo();
+    let Some(signal) = info.signal() else { return Err(Errno::EINVAL) };
     let mut signals = group.signals.lock();
-    if !prepare(group, &mut signals, signo, None) {
+    if !prepare(group, &mut signals, signal, None) {
         return Ok(());
     }
     let queued = signals.pending.push(info, group.sigpending_limit());
-    wake_for(group, &mut signals, signo, None);
+    wake_for(group, &mut signals, signal, None);
+    drop(signals);
     group.signal_events.notify_all();
-    if !queued && info.code() != libc::SI_USER { Err(Errno::EAGAIN) } else { Ok(()) }
+    group.flush_notifications();
+    if !queued && info.code != SI_USER { Err(Errno::EAGAIN) } else { Ok(()) }
 }
 
 /// Sends to every process of a group; ESRCH if there is none.
@@ -96,28 +97,27 @@ pub fn send_to_pgrp(kernel: &Kernel, pgrp: Pid, info: SigInfo) -> Result<()> {
 
 /// A fault of the thread's own (force_sig_info): if blocked or ignored, the action becomes the default, so that it kills.
 pub fn force(task: &Arc<Task>, info: SigInfo) {
-    let signo = info.signo();
+    let Some(signal) = info.signal() else { return };
     let sighand = task.group.sighand();
-    let mut action = sighand.get(signo);
-    let blocked = task.signals.lock().mask.contains(signo);
-    if blocked || action.handler == SIG_IGN {
+    let mut action = sighand.get(signal);
+    let blocked = task.signals.lock().mask.contains(signal);
+    if blocked || action.is_ignore() {
         action.handler = SIG_DFL;
-        sighand.set(signo, action);
-        let mut signals = task.signals.lock();
-        signals.mask.remove(signo);
+        sighand.set(signal, action);
+        task.signals.lock().mask.remove(signal);
     }
     let mut signals = task.group.signals.lock();
     if signals.exiting.is_none() {
         task.signals.lock().pending.push(info, usize::MAX);
-        wake_for(&task.group, &mut signals, signo, Some(task));
+        wake_for(&task.group, &mut signals, signal, Some(task));
     }
 }
 
 /// Picks the thread that is to take the signal and pokes it (complete_signal); one that kills the process ends it now.
-fn wake_for(group: &Arc<ThreadGroup>, signals: &mut GroupSignals, signo: i32, target: Option<&Arc<Task>>) {
+fn wake_for(group: &Arc<ThreadGroup>, signals: &mut GroupSignals, signal: Signal, target: Option<&Arc<Task>>) {
     let wants = |task: &Task| {
         let s = task.signals.lock();
-        signo == libc::SIGKILL || !s.mask.contains(signo) || s.waiting_for.contains(signo)
+        signal == Signal::SIGKILL || !s.mask.contains(signal) || s.waiting_for.contains(signal)
     };
     let chosen = match target {
         Some(task) => wants(task).then(|| Arc::clone(task)),
@@ -133,7 +133,7 @@ fn wake_for(group: &Arc<ThreadGroup>, signals: &mut GroupSignals, signo: i32, ta
         }
     };
     let Some(task) = chosen else { return };
-    if signo == libc::SIGKILL {
+    if signal == Signal::SIGKILL {
         signals.exiting.get_or_insert(libc::SIGKILL);
         for thread in group.threads() {
             thread.poke();

@@ -3,13 +3,14 @@
 use super::GroupSignals;
 use crate::executor::PollEvents;
 use crate::task::{Cx, ThreadGroup};
-use arch::abi::SigInfo;
+use arch::abi::{CLD_CONTINUED, CLD_STOPPED, SA_NOCLDSTOP, SigInfo};
+use arch::signal::Signal;
 use std::sync::Arc;
 
 /// Starts a group stop: every thread parks at its next look. Called with the group's signal lock held.
-pub fn begin(group: &Arc<ThreadGroup>, signals: &mut GroupSignals, signo: i32) {
+pub fn begin(group: &Arc<ThreadGroup>, signals: &mut GroupSignals, signal: Signal) {
     if signals.stop.signal.is_none() {
-        signals.stop = super::StopState { signal: Some(signo), ..Default::default() };
+        signals.stop = super::StopState { signal: Some(signal), ..Default::default() };
     }
     for task in group.threads() {
         task.poke();
@@ -25,7 +26,7 @@ pub fn resume(group: &Arc<ThreadGroup>, signals: &mut GroupSignals) {
     signals.stop.report_stopped = false;
     if was_complete {
         signals.stop.report_continued = true;
-        group.notify_parent_later(libc::CLD_CONTINUED, libc::SIGCONT);
+        group.notify_parent_later(CLD_CONTINUED, Signal::SIGCONT.raw());
     }
     group.stop_events.notify_all();
 }
@@ -57,21 +58,21 @@ pub async fn park(cx: &Cx) {
 
 /// Tells the parent once the last thread has parked; also called when a thread exits.
 pub fn complete_if_all_parked(group: &Arc<ThreadGroup>, signals: &mut GroupSignals) {
-    let Some(signo) = signals.stop.signal else { return };
+    let Some(signal) = signals.stop.signal else { return };
     if !signals.stop.complete && signals.parked >= group.threads().len() {
         signals.stop.complete = true;
         signals.stop.report_stopped = true;
-        group.notify_parent_later(libc::CLD_STOPPED, signo);
+        group.notify_parent_later(CLD_STOPPED, signal.raw());
     }
 }
 
 /// The SIGCHLD for a stop or continuation, unless the parent asked for none (SA_NOCLDSTOP), and the wake of its wait4(2).
 pub fn notify_parent(group: &Arc<ThreadGroup>, code: i32, status: i32) {
     let Some(parent) = group.parent() else { return };
-    let action = parent.sighand().get(libc::SIGCHLD);
-    if action.handler != libc::SIG_IGN as u64 && action.flags & libc::SA_NOCLDSTOP as u64 == 0 {
+    let action = parent.sighand().get(Signal::SIGCHLD);
+    if !action.is_ignore() && !action.has(SA_NOCLDSTOP) {
         let uid = group.leader().map_or(0, |l| l.creds().uid);
-        let _ = super::send_to_group(&parent, SigInfo::chld(libc::SIGCHLD, code, group.pid, uid, status, 0, 0));
+        let _ = super::send_to_group(&parent, SigInfo::chld(Signal::SIGCHLD, code, group.pid, uid, status, 0, 0));
     }
     parent.child_events.notify_all();
 }

@@ -4,7 +4,15 @@
 //! order. [`table`] is the compatibility document: a call that is in it only as `No` answers ENOSYS.
 
 pub mod arg;
+pub mod cred;
+pub mod limits;
+pub mod prctl;
+pub mod process;
+pub mod sched;
+pub mod signal;
+pub mod system;
 pub mod table;
+pub mod time;
 
 pub use arg::{Arg, Fd, IntoRet};
 

@@ -3,7 +3,7 @@
 use crate::signal::{self, frame, send};
 use crate::task::{Cx, Deadline, Pid, ThreadGroup};
 use crate::user::{UserAddr, UserRef};
-use arch::abi::{SIGSET_SIZE, SA_SUPPORTED, SI_QUEUE, SI_TKILL, SI_USER, SigAction, SigInfo, SigSet, StackT, Timespec};
+use arch::abi::{SIGSET_SIZE, SA_SUPPORTED, SI_TKILL, SI_USER, SigAction, SigInfo, SigSet, StackT, Timespec};
 use arch::signal::Signal;
 use arch::{Errno, Result};
 use std::sync::Arc;
@@ -129,7 +129,7 @@ pub fn pidfd_send_signal(cx: &Cx, fd: super::Fd, signo: i32, info: UserRef<SigIn
     if flags != 0 {
         return Err(Errno::EINVAL);
     }
-    let (group, _) = crate::event::pidfd::lookup(cx, fd)?;
+    let (group, _) = crate::task::glue::pidfd_lookup(cx, fd)?;
     let sent = if info.is_null() {
         decode(signo)?.map(|s| from_me(cx, s, SI_USER))
     } else {
@@ -287,5 +287,3 @@ pub fn sigaltstack(cx: &Cx, new: UserRef<StackT>, old: UserRef<StackT>) -> Resul
     cx.write_opt(old, &previous)
 }
 
-/// Sent by sigqueue(3); named here for the CLI's forwarded signals.
-pub const QUEUED: i32 = SI_QUEUE;

@@ -4,6 +4,7 @@
 //! the dispatcher and the rows that `runsc syscalls` and docs/SYSCALLS.md show. What has no row is ENOSYS and is counted.
 
 use super::{Arg, IntoRet, Row, Support};
+use super::{cred, limits, prctl, process, sched, signal, system, time};
 use crate::task::Cx;
 use arch::nr;
 use arch::{Errno, Result};
@@ -47,9 +48,107 @@ syscalls! {
     // ---- sockets ----
     // ---- memory ----
     // ---- processes and threads ----
+    CLONE => async process::clone(0 1 2 3 4) Partial("no namespaces of its own (EINVAL), no CLONE_INTO_CGROUP");
+    CLONE3 => async process::clone3(0 1) Partial("no namespaces of its own (EINVAL), no CLONE_INTO_CGROUP");
+    FORK => async process::fork() Full;
+    VFORK => async process::vfork() Full;
+    EXIT => sync process::exit(0) Full;
+    EXIT_GROUP => sync process::exit_group(0) Full;
+    WAIT4 => async process::wait4(0 1 2 3) Full;
+    WAITID => async process::waitid(0 1 2 3 4) Full;
+    GETPID => sync process::getpid() Full;
+    GETTID => sync process::gettid() Full;
+    GETPPID => sync process::getppid() Full;
+    SET_TID_ADDRESS => sync process::set_tid_address(0) Full;
+    GETPGID => sync process::getpgid(0) Full;
+    GETPGRP => sync process::getpgrp() Full;
+    GETSID => sync process::getsid(0) Full;
+    SETPGID => sync process::setpgid(0 1) Full;
+    SETSID => sync process::setsid() Full;
+    PRCTL => sync prctl::prctl(0 1 2 3 4) Partial("options that say how a process is scheduled, traced or checkpointed are EINVAL");
+    ARCH_PRCTL => sync prctl::arch_prctl(0 1) Full;
+    PERSONALITY => sync prctl::personality(0) Partial("PER_LINUX and PER_LINUX32 only");
     // ---- credentials ----
+    GETUID => sync cred::getuid() Full;
+    GETEUID => sync cred::geteuid() Full;
+    GETGID => sync cred::getgid() Full;
+    GETEGID => sync cred::getegid() Full;
+    SETUID => sync cred::setuid(0) Full;
+    SETGID => sync cred::setgid(0) Full;
+    SETREUID => sync cred::setreuid(0 1) Full;
+    SETREGID => sync cred::setregid(0 1) Full;
+    SETRESUID => sync cred::setresuid(0 1 2) Full;
+    SETRESGID => sync cred::setresgid(0 1 2) Full;
+    GETRESUID => sync cred::getresuid(0 1 2) Full;
+    GETRESGID => sync cred::getresgid(0 1 2) Full;
+    SETFSUID => sync cred::setfsuid(0) Full;
+    SETFSGID => sync cred::setfsgid(0) Full;
+    GETGROUPS => sync cred::getgroups(0 1) Full;
+    SETGROUPS => sync cred::setgroups(0 1) Full;
+    CAPGET => sync cred::capget(0 1) Full;
+    CAPSET => sync cred::capset(0 1) Full;
     // ---- signals ----
+    KILL => sync signal::kill(0 1) Full;
+    TGKILL => sync signal::tgkill(0 1 2) Full;
+    TKILL => sync signal::tkill(0 1) Full;
+    RT_SIGQUEUEINFO => sync signal::rt_sigqueueinfo(0 1 2) Full;
+    RT_TGSIGQUEUEINFO => sync signal::rt_tgsigqueueinfo(0 1 2 3) Full;
+    PIDFD_SEND_SIGNAL => sync signal::pidfd_send_signal(0 1 2 3) Full;
+    RT_SIGACTION => sync signal::rt_sigaction(0 1 2 3) Full;
+    RT_SIGPROCMASK => sync signal::rt_sigprocmask(0 1 2 3) Full;
+    RT_SIGPENDING => sync signal::rt_sigpending(0 1) Full;
+    RT_SIGSUSPEND => async signal::rt_sigsuspend(0 1) Full;
+    RT_SIGTIMEDWAIT => async signal::rt_sigtimedwait(0 1 2 3) Full;
+    RT_SIGRETURN => sync signal::rt_sigreturn() Full;
+    SIGALTSTACK => sync signal::sigaltstack(0 1) Full;
+    PAUSE => async signal::pause() Full;
+    RESTART_SYSCALL => async crate::task::run::restart_syscall() Full;
     // ---- time ----
+    CLOCK_GETTIME => sync time::clock_gettime(0 1) Full;
+    CLOCK_GETRES => sync time::clock_getres(0 1) Full;
+    CLOCK_SETTIME => sync time::clock_settime(0 1) Partial("the host's clocks are not the sandbox's to set (EPERM)");
+    CLOCK_NANOSLEEP => async time::clock_nanosleep(0 1 2 3) Partial("not on CPU-time clocks");
+    CLOCK_ADJTIME => sync time::clock_adjtime(0 1) Partial("reads only");
+    ADJTIMEX => sync time::adjtimex(0) Partial("reads only");
+    GETTIMEOFDAY => sync time::gettimeofday(0 1) Full;
+    SETTIMEOFDAY => sync time::settimeofday() Partial("the host's clocks are not the sandbox's to set (EPERM)");
+    TIME => sync time::time(0) Full;
+    TIMES => sync time::times(0) Full;
+    NANOSLEEP => async time::nanosleep(0 1) Full;
+    ALARM => sync time::alarm(0) Full;
+    GETITIMER => sync time::getitimer(0 1) Full;
+    SETITIMER => sync time::setitimer(0 1 2) Full;
+    TIMER_CREATE => sync time::timer_create(0 1 2) Full;
+    TIMER_SETTIME => sync time::timer_settime(0 1 2 3) Full;
+    TIMER_GETTIME => sync time::timer_gettime(0 1) Full;
+    TIMER_GETOVERRUN => sync time::timer_getoverrun(0) Full;
+    TIMER_DELETE => sync time::timer_delete(0) Full;
     // ---- scheduling, limits, accounting ----
+    SCHED_YIELD => async sched::sched_yield() Full;
+    SCHED_GETAFFINITY => sync sched::sched_getaffinity(0 1 2) Full;
+    SCHED_SETAFFINITY => sync sched::sched_setaffinity(0 1 2) Partial("kept and answered, not enforced");
+    SCHED_GET_PRIORITY_MAX => sync sched::sched_get_priority_max(0) Full;
+    SCHED_GET_PRIORITY_MIN => sync sched::sched_get_priority_min(0) Full;
+    SCHED_GETSCHEDULER => sync sched::sched_getscheduler(0) Full;
+    SCHED_SETSCHEDULER => sync sched::sched_setscheduler(0 1 2) Partial("real-time policies are EPERM");
+    SCHED_GETPARAM => sync sched::sched_getparam(0 1) Full;
+    SCHED_SETPARAM => sync sched::sched_setparam(0 1) Full;
+    SCHED_GETATTR => sync sched::sched_getattr(0 1 2 3) Full;
+    SCHED_SETATTR => sync sched::sched_setattr(0 1 2) Partial("real-time policies are EPERM");
+    SCHED_RR_GET_INTERVAL => sync sched::sched_rr_get_interval(0 1) Full;
+    GETCPU => sync sched::getcpu(0 1) Full;
+    GETRLIMIT => sync limits::getrlimit(0 1) Full;
+    SETRLIMIT => sync limits::setrlimit(0 1) Full;
+    PRLIMIT64 => sync limits::prlimit64(0 1 2 3) Full;
+    GETRUSAGE => sync limits::getrusage(0 1) Partial("CPU time is all user time; no fault counts");
+    GETPRIORITY => sync limits::getpriority(0 1) Full;
+    SETPRIORITY => sync limits::setpriority(0 1 2) Partial("kept and answered, not enforced");
     // ---- system ----
+    UNAME => sync system::uname(0) Full;
+    SETHOSTNAME => sync system::sethostname(0 1) Full;
+    SETDOMAINNAME => sync system::setdomainname(0 1) Full;
+    SYSINFO => sync system::sysinfo(0) Full;
+    GETRANDOM => sync system::getrandom(0 1 2) Full;
+    REBOOT => sync system::reboot() Partial("never allowed (EPERM)");
+    SYSLOG => sync system::syslog(0 1 2) Partial("the log is empty");
 }

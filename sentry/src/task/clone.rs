@@ -82,7 +82,7 @@ pub async fn clone(cx: &Cx, req: CloneRequest) -> Result<Pid> {
         let privileged = creds.uid == 0
             || creds.has_cap(super::cap::SYS_RESOURCE)
             || creds.has_cap(super::cap::SYS_ADMIN);
-        if tree.count_of(creds.uid) >= limit && !privileged || tree.tasks.len() >= MAX_TASKS {
+        if !privileged && tree.count_of(creds.uid) >= limit || tree.tasks.len() >= MAX_TASKS {
             return Err(Errno::EAGAIN);
         }
         if req.set_tid == 0 { tree.alloc_pid()? } else { tree.claim_pid(req.set_tid)? }
@@ -109,7 +109,7 @@ pub async fn clone(cx: &Cx, req: CloneRequest) -> Result<Pid> {
     let child = Task::child_of(cx, &req, pid, Arc::clone(&group), mm);
     let _ = child.cell.set(kernel.executor.reserve());
     let pidfd = if has(req.flags, libc::CLONE_PIDFD) {
-        let fd = crate::event::pidfd::install(cx, &group)?;
+        let fd = super::glue::pidfd_install(cx, &group)?;
         cx.write_obj(crate::user::UserRef::new(crate::user::UserAddr(req.pidfd)), &fd)?;
         Some(fd)
     } else {
@@ -195,6 +195,7 @@ fn new_group(cx: &Cx, req: &CloneRequest, pid: Pid) -> Arc<ThreadGroup> {
     group.nice.store(own.nice.load(Ordering::Relaxed), Ordering::Relaxed);
     group.dumpable.store(own.dumpable.load(Ordering::Relaxed), Ordering::Relaxed);
     *group.exe.lock() = own.exe.lock().clone();
+    group.borrows_space.store(has(req.flags, libc::CLONE_VM), Ordering::Relaxed);
     group
 }
 
@@ -205,7 +206,6 @@ fn link(cx: &Cx, req: &CloneRequest, group: &Arc<ThreadGroup>, child: &Arc<Task>
         return Err(Errno::ERESTARTNOINTR);
     }
     tree.tasks.insert(child.tid(), Arc::clone(child));
-    tree.count(child);
     let mut links = group.links.lock();
     links.threads.push(Arc::clone(child));
     if !has(req.flags, libc::CLONE_THREAD) {
@@ -237,7 +237,7 @@ impl Task {
     /// A task that takes from `cx`'s what `req` doesn't say otherwise.
     fn child_of(cx: &Cx, req: &CloneRequest, tid: Pid, group: Arc<ThreadGroup>, mm: Arc<Mm>) -> Arc<Self> {
         let parent = &cx.task;
-        let fs = if has(req.flags, libc::CLONE_FS) { parent.fs() } else { Arc::new(parent.fs().fork()) };
+        let fs = if has(req.flags, libc::CLONE_FS) { parent.fs() } else { parent.fs().fork() };
         let files = if has(req.flags, libc::CLONE_FILES) { parent.files() } else { parent.files().fork() };
         let task = Self::new(super::NewTask {
             tid,

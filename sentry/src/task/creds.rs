@@ -104,4 +104,31 @@ impl Creds {
     pub fn in_egroup(&self, gid: u32) -> bool {
         self.egid == gid || self.groups.binary_search(&gid).is_ok()
     }
+
+    /// What execve(2) makes of capabilities (capabilities(7), "Transformation of capabilities during execve()").
+    /// `file_caps`: permitted, inheritable, effective flag of the file.
+    pub fn apply_exec(&mut self, setuid: bool, setgid: bool, file_caps: Option<(CapSet, CapSet, bool)>) {
+        const NOROOT: u32 = 1;
+        let (mut permitted, mut inheritable, mut effective) = file_caps.unwrap_or((0, 0, false));
+        let privileged_file = file_caps.is_some();
+        if self.securebits & NOROOT == 0 && (self.euid == 0 || self.uid == 0) {
+            // A file with capabilities is not treated as root's when only the effective id is root.
+            if !(privileged_file && self.uid != 0 && self.euid == 0) {
+                permitted = self.bounding;
+                inheritable = cap::ALL;
+                effective = effective || self.euid == 0;
+            }
+        }
+        if setuid || setgid || privileged_file {
+            self.ambient = 0;
+        }
+        self.permitted = (self.inheritable & inheritable) | (permitted & self.bounding) | self.ambient;
+        self.effective = if effective { self.permitted } else { self.ambient };
+        self.suid = self.euid;
+        self.fsuid = self.euid;
+        self.sgid = self.egid;
+        self.fsgid = self.egid;
+        // SECBIT_KEEP_CAPS is cleared.
+        self.securebits &= !(1 << 4);
+    }
 }

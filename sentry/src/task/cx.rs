@@ -20,6 +20,12 @@ pub struct Cx {
     pub(crate) thread: Mutex<Thread>,
     /// What a restarted system call goes on with (`ERESTART_RESTARTBLOCK`).
     pub(crate) restart: Mutex<Option<super::RestartBlock>>,
+    /// A restart code and the call's number, until signals have been looked at.
+    pub(crate) pending_restart: Mutex<Option<(Errno, u64)>>,
+    /// A child whose host clone has not been performed yet.
+    pub(crate) pending_child: Mutex<Option<Arc<Task>>>,
+    /// The call has set all registers itself: its result goes nowhere.
+    registers_set: AtomicBool,
 }
 
 /// A point in time for a wait: nanoseconds of CLOCK_MONOTONIC.
@@ -66,6 +72,26 @@ impl Drop for TimerGuard<'_> {
 }
 
 impl Cx {
+    pub(crate) fn new(task: Arc<Task>, thread: Thread) -> Self {
+        Self {
+            task,
+            thread: Mutex::new(thread),
+            restart: Mutex::new(None),
+            pending_restart: Mutex::new(None),
+            pending_child: Mutex::new(None),
+            registers_set: AtomicBool::new(false),
+        }
+    }
+
+    /// Says that the call has set all registers itself (rt_sigreturn(2), execve(2)).
+    pub(crate) fn registers_set(&self) {
+        self.registers_set.store(true, Ordering::Relaxed);
+    }
+
+    pub(crate) fn take_registers_set(&self) -> bool {
+        self.registers_set.swap(false, Ordering::Relaxed)
+    }
+
     /// The kernel.
     pub fn kernel(&self) -> &Arc<Kernel> {
         &self.task.kernel
@@ -135,5 +161,35 @@ impl Cx {
             Err(Errno::ETIMEDOUT) => Ok(()),
             other => other,
         }
+    }
+
+    /// Tries `op` until it returns something other than EAGAIN; signals don't end it.
+    pub(crate) async fn wait_uninterrupted<T>(
+        &self,
+        queue: &WaitQueue,
+        interest: PollEvents,
+        mut op: impl FnMut() -> Result<T>,
+    ) -> Result<T> {
+        let listener = Arc::new(CellListener(Arc::clone(self.task.cell())));
+        let _registration = queue.register(interest, listener);
+        poll_fn(|_| match op() {
+            Err(Errno::EAGAIN) => Poll::Pending,
+            done => Poll::Ready(done),
+        })
+        .await
+    }
+
+    /// As [`Cx::wait_uninterrupted`], but the death of the process ends it, with EINTR.
+    pub(crate) async fn wait_killable<T>(
+        &self,
+        queue: &WaitQueue,
+        mut op: impl FnMut() -> Result<T>,
+    ) -> Result<T> {
+        let task = Arc::clone(&self.task);
+        self.wait_uninterrupted(queue, PollEvents::all(), || match op() {
+            Err(Errno::EAGAIN) if task.exit_request().is_some() => Err(Errno::EINTR),
+            other => other,
+        })
+        .await
     }
 }

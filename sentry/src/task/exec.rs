@@ -28,7 +28,8 @@ fn creds_for(task: &Task, file: &File) -> Result<(Creds, bool)> {
     let stat = file.ops.stat(file)?;
     let nosuid = file.mount_flags_nosuid() || task.no_new_privs.load(Ordering::Relaxed);
     let setuid = !nosuid && stat.mode & libc::S_ISUID != 0;
-    let setgid = !nosuid && stat.mode & (libc::S_ISGID | libc::S_IXGRP) == libc::S_ISGID | libc::S_IXGRP;
+    let group_exec = libc::S_ISGID | libc::S_IXGRP;
+    let setgid = !nosuid && stat.mode & group_exec == group_exec;
     if setuid {
         new.euid = stat.uid;
     }
@@ -125,10 +126,11 @@ async fn replace(cx: &Cx, req: &ExecRequest, image: ExecImage, creds: Creds, sec
     let task = &cx.task;
     let group = &task.group;
     let old_mm = task.mm();
-    task.account_cpu(&cx.thread.lock());
     let shared = old_mm.users() > 1;
     let fresh = shared || secure;
     if fresh {
+        group.keep_usage();
+        group.borrows_space.store(false, Ordering::Relaxed);
         let (_, mut thread) = cx.kernel().platform.spawn().map_err(|_| Errno::ENOMEM)?;
         thread.set_token(task.cell().token());
         *task.kicker.lock() = Some(thread.kicker());
@@ -151,16 +153,15 @@ async fn replace(cx: &Cx, req: &ExecRequest, image: ExecImage, creds: Creds, sec
 
     let space = Arc::clone(cx.thread.lock().address_space());
     let mm = Arc::new(Mm::new_for_exec(space, &old_mm));
-    *task.mm.lock() = Arc::clone(&mm);
+    *task.mm.lock() = Some(Arc::clone(&mm));
     drop(old_mm);
     let start = image.load(cx, &mm).await?;
 
     // Descriptors, signals, names.
     let files = task.files();
-    let own = files.unshare_for_exec();
-    *task.files.lock() = Arc::clone(&own);
-    drop(files);
-    own.close_on_exec(group.pid);
+    let own = if Arc::strong_count(&files) > 2 { files.fork() } else { files };
+    own.exec();
+    *task.files.lock() = own;
     let sighand = group.sighand();
     let private = Arc::new(sighand.fork());
     private.reset_for_exec();
@@ -175,12 +176,9 @@ async fn replace(cx: &Cx, req: &ExecRequest, image: ExecImage, creds: Creds, sec
     if secure {
         group.pdeath_signal.store(0, Ordering::Relaxed);
     }
-    if !group.exit_signal_is_default() {
-        group.exit_signal.store(libc::SIGCHLD, Ordering::Relaxed);
-    }
+    group.exit_signal.store(libc::SIGCHLD, Ordering::Relaxed);
     task.keep_caps.store(false, Ordering::Relaxed);
     *task.creds.lock() = Arc::new(creds);
-    task.update_identity(&cx.thread.lock());
 
     {
         let mut thread = cx.thread.lock();

@@ -2,7 +2,9 @@
 
 use super::{Cx, Task, ThreadGroup};
 use crate::kernel::Kernel;
-use arch::abi::{Rusage, SigInfo};
+use crate::vfs::FdTable;
+use arch::abi::{CLD_DUMPED, CLD_EXITED, CLD_KILLED, Rusage, SA_NOCLDWAIT, SI_USER, SigInfo, Timeval};
+use arch::signal::Signal;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -23,17 +25,17 @@ pub(crate) fn exit_thread(cx: &Cx, status: i32) {
     let task = &cx.task;
     let group = Arc::clone(&task.group);
     let kernel = Arc::clone(&task.kernel);
-    task.account_cpu(&cx.thread.lock());
+    if group.threads().len() == 1 {
+        group.keep_usage();
+    }
 
     // What the dying thread does to its own memory: robust futexes, clear_child_tid. It is skipped if the host process is
     // gone already.
     let mm = task.mm();
     let dead = mm.space.is_dead();
     let last_in_space = mm.leave();
-    if !dead && !last_in_space {
-        crate::syscalls::futex::exit_robust_list(cx);
-    } else if !dead {
-        crate::syscalls::futex::exit_robust_list_shared(cx);
+    if !dead {
+        super::glue::exit_robust_list(cx);
     }
     {
         let mut thread = cx.thread.lock();
@@ -52,7 +54,7 @@ pub(crate) fn exit_thread(cx: &Cx, status: i32) {
         }
     }
     drop(mm);
-    task.release_resources(&kernel);
+    task.release_resources();
 
     let last = {
         let _tree = kernel.tasks.lock();
@@ -75,7 +77,6 @@ pub(crate) fn exit_thread(cx: &Cx, status: i32) {
         if task.tid() != group.pid {
             tree.tasks.remove(&task.tid());
         }
-        tree.uncount(task);
     }
     group.exit_events.notify_all();
 }
@@ -84,9 +85,6 @@ pub(crate) fn exit_thread(cx: &Cx, status: i32) {
 fn exit_process(kernel: &Arc<Kernel>, group: &Arc<ThreadGroup>, status: i32) {
     group.timers.clear(kernel);
     group.finish_vfork();
-    if let Some(leader) = group.leader() {
-        crate::fs::tty_session_exit(kernel, group, &leader);
-    }
     let orphans = reparent_children(kernel, group);
     let hangups = {
         let mut tree = kernel.tasks.lock();
@@ -114,14 +112,13 @@ fn exit_process(kernel: &Arc<Kernel>, group: &Arc<ThreadGroup>, status: i32) {
         hangups
     };
     for pgrp in hangups {
-        for signo in [libc::SIGHUP, libc::SIGCONT] {
-            let _ = crate::signal::send_to_pgrp(kernel, pgrp, SigInfo::kernel(signo));
+        for signal in [Signal::SIGHUP, Signal::SIGCONT] {
+            let _ = crate::signal::send_to_pgrp(kernel, pgrp, SigInfo::kernel(signal));
         }
     }
     for child in &orphans {
-        let signo = child.pdeath_signal.load(Ordering::Relaxed);
-        if signo != 0 {
-            let _ = crate::signal::send_to_group(child, SigInfo::kill(signo, libc::SI_USER, group.pid, 0));
+        if let Some(signal) = Signal::from_raw(child.pdeath_signal.load(Ordering::Relaxed)) {
+            let _ = crate::signal::send_to_group(child, SigInfo::kill(signal, SI_USER, group.pid, 0));
         }
     }
     for child in orphans.iter().filter(|c| c.is_zombie()) {
@@ -170,18 +167,18 @@ fn notify_parent_of_exit(kernel: &Arc<Kernel>, group: &Arc<ThreadGroup>) {
         reap(kernel, group);
         return;
     };
-    let signo = group.exit_signal.load(Ordering::Relaxed);
-    let action = parent.sighand().get(libc::SIGCHLD);
-    let ignored = action.handler == libc::SIG_IGN as u64;
-    if signo == libc::SIGCHLD && (ignored || action.flags & libc::SA_NOCLDWAIT as u64 != 0) {
+    let signal = Signal::from_raw(group.exit_signal.load(Ordering::Relaxed));
+    let action = parent.sighand().get(Signal::SIGCHLD);
+    let unwanted = signal == Some(Signal::SIGCHLD) && (action.is_ignore() || action.has(SA_NOCLDWAIT));
+    if unwanted {
         reap(kernel, group);
     }
-    if signo != 0 && !(signo == libc::SIGCHLD && ignored) {
+    if let Some(signal) = signal.filter(|s| *s != Signal::SIGCHLD || !action.is_ignore()) {
         let (code, value) = child_code(status);
         let uid = group.leader().map_or(0, |l| l.creds().uid);
         let usage = group.usage.lock().own;
-        let ticks = |t: arch::abi::Timeval| t.tv_sec * 100 + t.tv_usec / 10_000;
-        let info = SigInfo::chld(signo, code, group.pid, uid, value, ticks(usage.ru_utime), ticks(usage.ru_stime));
+        let ticks = |t: Timeval| t.sec * 100 + t.usec / 10_000;
+        let info = SigInfo::chld(signal, code, group.pid, uid, value, ticks(usage.utime), ticks(usage.stime));
         let _ = crate::signal::send_to_group(&parent, info);
     }
     parent.child_events.notify_all();
@@ -190,11 +187,11 @@ fn notify_parent_of_exit(kernel: &Arc<Kernel>, group: &Arc<ThreadGroup>) {
 /// si_code and si_status of a wait status.
 pub fn child_code(status: i32) -> (i32, i32) {
     if libc::WIFEXITED(status) {
-        (libc::CLD_EXITED, libc::WEXITSTATUS(status))
+        (CLD_EXITED, libc::WEXITSTATUS(status))
     } else if libc::WCOREDUMP(status) {
-        (libc::CLD_DUMPED, libc::WTERMSIG(status))
+        (CLD_DUMPED, libc::WTERMSIG(status))
     } else {
-        (libc::CLD_KILLED, libc::WTERMSIG(status))
+        (CLD_KILLED, libc::WTERMSIG(status))
     }
 }
 
@@ -215,30 +212,29 @@ pub(crate) fn reap(kernel: &Kernel, group: &Arc<ThreadGroup>) -> bool {
 
 /// Adds `b` to `a`, as wait4(2) sums up children.
 pub fn add_usage(a: &mut Rusage, b: &Rusage) {
-    let sum = |x: arch::abi::Timeval, y: arch::abi::Timeval| {
-        let us = x.tv_usec + y.tv_usec;
-        arch::abi::Timeval { tv_sec: x.tv_sec + y.tv_sec + us / 1_000_000, tv_usec: us % 1_000_000 }
+    let sum = |x: Timeval, y: Timeval| {
+        let us = x.usec + y.usec;
+        Timeval { sec: x.sec + y.sec + us / 1_000_000, usec: us % 1_000_000 }
     };
-    a.ru_utime = sum(a.ru_utime, b.ru_utime);
-    a.ru_stime = sum(a.ru_stime, b.ru_stime);
-    a.ru_maxrss = a.ru_maxrss.max(b.ru_maxrss);
-    a.ru_minflt += b.ru_minflt;
-    a.ru_majflt += b.ru_majflt;
-    a.ru_inblock += b.ru_inblock;
-    a.ru_oublock += b.ru_oublock;
-    a.ru_nvcsw += b.ru_nvcsw;
-    a.ru_nivcsw += b.ru_nivcsw;
+    a.utime = sum(a.utime, b.utime);
+    a.stime = sum(a.stime, b.stime);
+    a.maxrss = a.maxrss.max(b.maxrss);
+    a.minflt += b.minflt;
+    a.majflt += b.majflt;
+    a.inblock += b.inblock;
+    a.oublock += b.oublock;
+    a.nvcsw += b.nvcsw;
+    a.nivcsw += b.nivcsw;
 }
 
 impl Task {
     /// What the task held that others may wait for: descriptors, its place in the address space.
-    fn release_resources(self: &Arc<Self>, kernel: &Arc<Kernel>) {
+    fn release_resources(&self) {
         *self.kicker.lock() = None;
-        let empty_files = kernel.empty_files();
-        let files = std::mem::replace(&mut *self.files.lock(), empty_files);
-        crate::vfs::FdTable::release(files, self.group.pid);
-        let empty_mm = kernel.empty_mm();
-        let mm = std::mem::replace(&mut *self.mm.lock(), empty_mm);
+        let files = std::mem::replace(&mut *self.files.lock(), FdTable::new());
+        // The last user of the table closes what is in it; that may take locks, so none is held.
+        drop(files);
+        let mm = self.mm.lock().take();
         drop(mm);
     }
 }

@@ -6,6 +6,7 @@ use crate::executor::WaitQueue;
 use crate::kernel::Kernel;
 use crate::signal::{GroupSignals, SigHand};
 use arch::abi::Rusage;
+use arch::signal::Signal;
 use parking_lot::Mutex;
 use smallvec::SmallVec;
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU64, Ordering};
@@ -57,6 +58,10 @@ pub struct ThreadGroup {
     pub(crate) personality: AtomicU64,
     /// getpriority(2).
     pub(crate) nice: AtomicI32,
+    /// PR_SET_THP_DISABLE.
+    pub(crate) thp_disabled: AtomicBool,
+    /// A vfork(2) child that still runs in its parent's memory.
+    pub(crate) borrows_space: AtomicBool,
     /// setitimer(2), timer_create(2).
     pub(crate) timers: crate::time::GroupTimers,
     notifications: Mutex<SmallVec<[(i32, i32); 2]>>,
@@ -129,6 +134,8 @@ impl ThreadGroup {
             oom_score_adj: AtomicI32::new(0),
             personality: AtomicU64::new(0),
             nice: AtomicI32::new(0),
+            thp_disabled: AtomicBool::new(false),
+            borrows_space: AtomicBool::new(false),
             timers: crate::time::GroupTimers::default(),
             notifications: Mutex::default(),
             exe: Mutex::new(None),
@@ -175,12 +182,11 @@ impl ThreadGroup {
         usize::try_from(self.rlimit(libc::RLIMIT_SIGPENDING)).unwrap_or(usize::MAX)
     }
 
-    /// The container's init takes no signal from inside that it has no handler for.
-    pub fn unkillable(&self, signo: i32) -> bool {
-        self.pid == 1 && signo != libc::SIGKILL && signo != libc::SIGSTOP && {
-            use arch::signal::{DefaultAction, default_action};
-            !matches!(default_action(signo), DefaultAction::Ignore | DefaultAction::Cont)
-        } && self.kernel.upgrade().is_some_and(|k| k.init_ignores_signals())
+    /// The first process of a container takes no signal from inside that it has no handler for.
+    pub fn unkillable(&self, signal: Signal) -> bool {
+        self.pid == 1
+            && !signal.is_unstoppable()
+            && self.kernel.upgrade().is_some_and(|k| k.protect_init)
     }
 
     /// It has ended and waits to be reaped.

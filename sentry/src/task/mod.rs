@@ -12,17 +12,19 @@
 pub mod clone;
 pub mod creds;
 pub mod cx;
-pub mod exec;
 pub mod exit;
+pub mod glue;
 pub mod group;
 pub mod run;
 pub mod tree;
+pub mod usage;
 pub mod wait;
 
 pub use creds::{CapSet, Creds, cap};
 pub use cx::{Cx, Deadline};
 pub use group::ThreadGroup;
 pub use tree::{Pid, ProcessGroup, Session, Tasks};
+pub use usage::usage_of;
 
 use crate::executor::Cell;
 use crate::kernel::Kernel;
@@ -68,7 +70,8 @@ pub struct Task {
     /// The kernel.
     pub kernel: Arc<Kernel>,
     pub(crate) cell: OnceLock<Arc<Cell>>,
-    pub(crate) mm: Mutex<Arc<Mm>>,
+    /// Gone once the task has exited.
+    pub(crate) mm: Mutex<Option<Arc<Mm>>>,
     pub(crate) fs: Mutex<Arc<FsContext>>,
     pub(crate) files: Mutex<Arc<FdTable>>,
     pub(crate) creds: Mutex<Arc<Creds>>,
@@ -82,6 +85,14 @@ pub struct Task {
     pub(crate) in_user: AtomicBool,
     /// Something is to be done before the application goes on: a signal, a stop, an exit.
     pub(crate) attention: AtomicBool,
+    /// trapno, error code and address of the last fault, for the handler's frame.
+    pub(crate) last_fault: Mutex<Option<(u64, u64, u64)>>,
+    /// The host thread, once known; 0 before.
+    pub(crate) host_tid: AtomicI32,
+    /// CPUs it may run on, one bit each.
+    affinity: Mutex<Vec<u8>>,
+    /// Scheduling policy and priority.
+    sched: Mutex<(i32, i32)>,
     /// Asleep in a wait (state S).
     asleep: AtomicBool,
     /// set_tid_address(2), CLONE_CHILD_CLEARTID.
@@ -96,7 +107,48 @@ pub struct Task {
     pub(crate) timer_slack: AtomicU64,
 }
 
+/// What a new task is made of.
+pub(crate) struct NewTask {
+    pub tid: Pid,
+    pub group: Arc<ThreadGroup>,
+    pub kernel: Arc<Kernel>,
+    pub mm: Arc<Mm>,
+    pub fs: Arc<FsContext>,
+    pub files: Arc<FdTable>,
+    pub creds: Arc<Creds>,
+    pub name: Vec<u8>,
+}
+
 impl Task {
+    pub(crate) fn new(new: NewTask) -> Arc<Self> {
+        let affinity = new.kernel.cpus.mask();
+        Arc::new(Self {
+            tid: AtomicI32::new(new.tid),
+            group: new.group,
+            kernel: new.kernel,
+            cell: OnceLock::new(),
+            mm: Mutex::new(Some(new.mm)),
+            fs: Mutex::new(new.fs),
+            files: Mutex::new(new.files),
+            creds: Mutex::new(new.creds),
+            signals: Mutex::default(),
+            name: Mutex::new(new.name),
+            kicker: Mutex::new(None),
+            in_user: AtomicBool::new(false),
+            attention: AtomicBool::new(false),
+            last_fault: Mutex::new(None),
+            host_tid: AtomicI32::new(0),
+            affinity: Mutex::new(affinity),
+            sched: Mutex::new((libc::SCHED_OTHER, 0)),
+            asleep: AtomicBool::new(false),
+            clear_child_tid: AtomicU64::new(0),
+            robust_list: AtomicU64::new(0),
+            no_new_privs: AtomicBool::new(false),
+            keep_caps: AtomicBool::new(false),
+            timer_slack: AtomicU64::new(50_000),
+        })
+    }
+
     /// Its thread id.
     pub fn tid(&self) -> Pid {
         self.tid.load(Ordering::Relaxed)
@@ -110,9 +162,17 @@ impl Task {
         self.cell.get().expect("a task has its cell before it runs")
     }
 
-    /// Its address space.
+    /// Its address space. For the task itself, which has one until it exits.
+    ///
+    /// # Panics
+    /// On a task that has exited: others use [`Task::try_mm`].
     pub fn mm(&self) -> Arc<Mm> {
-        Arc::clone(&self.mm.lock())
+        self.try_mm().expect("a running task has an address space")
+    }
+
+    /// Its address space, unless it has exited.
+    pub fn try_mm(&self) -> Option<Arc<Mm>> {
+        self.mm.lock().clone()
     }
 
     /// Root, working directory, umask.
@@ -133,6 +193,40 @@ impl Task {
     /// comm (prctl(PR_GET_NAME)).
     pub fn name(&self) -> Vec<u8> {
         self.name.lock().clone()
+    }
+
+    /// Sets comm, cut to 15 bytes.
+    pub(crate) fn set_name(&self, name: &[u8]) {
+        *self.name.lock() = name[..name.len().min(15)].to_vec();
+    }
+
+    /// Replaces the credentials. The identity that the stub answers with follows.
+    pub(crate) fn set_creds(&self, creds: Creds) {
+        *self.creds.lock() = Arc::new(creds);
+    }
+
+    /// CPUs that it may run on, one bit each.
+    pub fn affinity(&self) -> Vec<u8> {
+        self.affinity.lock().clone()
+    }
+
+    pub(crate) fn set_affinity(&self, mask: Vec<u8>) {
+        *self.affinity.lock() = mask;
+    }
+
+    /// Scheduling policy and priority.
+    pub fn sched(&self) -> (i32, i32) {
+        *self.sched.lock()
+    }
+
+    pub(crate) fn set_sched(&self, policy: i32, priority: i32) {
+        *self.sched.lock() = (policy, priority);
+    }
+
+    /// _exit(2) of this thread alone; the task ends before it goes back to the application.
+    pub(crate) fn request_exit(&self, status: i32) {
+        self.signals.lock().exiting = Some(status);
+        self.attention.store(true, Ordering::SeqCst);
     }
 
     /// Something wants the task out of an interruptible wait.

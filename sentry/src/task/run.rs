@@ -5,8 +5,8 @@ use crate::executor::Executor;
 use crate::signal::deliver::{self, Next};
 use crate::syscalls::{arg, table};
 use arch::Errno;
-use arch::abi::SigInfo;
-use parking_lot::Mutex;
+use arch::abi::{SA_RESTART, SigInfo, SigSet};
+use arch::signal::Signal;
 use std::future::poll_fn;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -21,7 +21,7 @@ pub(crate) fn start(executor: &Executor, task: &Arc<Task>, thread: Thread) {
     let cell = task.cell();
     thread.set_token(cell.token());
     *task.kicker.lock() = Some(thread.kicker());
-    let cx = Cx { task: Arc::clone(task), thread: Mutex::new(thread), restart: Mutex::new(None) };
+    let cx = Cx::new(Arc::clone(task), thread);
     executor.start(cell, Box::pin(main(cx)));
 }
 
@@ -104,7 +104,7 @@ async fn handle(cx: &Cx, event: Option<Event>) -> Next {
         }
         Event::Kick | Event::Parked => Next::Resume,
         Event::FutexInterrupted { nr, args, elapsed_ns } => {
-            let result = crate::syscalls::futex::interrupted(cx, nr, args, elapsed_ns);
+            let result = super::glue::futex_interrupted(cx, nr, args, elapsed_ns);
             finish(cx, nr, result);
             Next::Resume
         }
@@ -114,7 +114,7 @@ async fn handle(cx: &Cx, event: Option<Event>) -> Next {
         }
         Event::WriteBackFault { addr } => {
             // The VMA map said that it could be written, and it changed meanwhile: the application raced with itself.
-            crate::signal::send::force(&cx.task, SigInfo::fault(libc::SIGSEGV, arch::abi::SEGV_MAPERR, addr, 14, 6));
+            crate::signal::send::force(&cx.task, SigInfo::fault(Signal::SIGSEGV, arch::abi::SEGV_MAPERR, addr));
             Next::Resume
         }
         Event::Dead { status } => {
@@ -131,7 +131,7 @@ async fn handle(cx: &Cx, event: Option<Event>) -> Next {
 
 async fn syscall(cx: &Cx, nr: u64, args: [u64; 6], arch: Arch) -> Next {
     cx.kernel().counters.syscall(nr);
-    let trace = crate::strace::enter(cx, nr, &args);
+    let trace = super::glue::strace_enter(cx, nr, &args);
     let result = match arch {
         Arch::X86_64 => table::dispatch(cx, nr, &args).await,
         Arch::I386 | Arch::X32 => Err(Errno::ENOSYS),
@@ -139,7 +139,7 @@ async fn syscall(cx: &Cx, nr: u64, args: [u64; 6], arch: Arch) -> Next {
     if result == Err(Errno::ENOSYS) {
         cx.kernel().counters.unimplemented(nr);
     }
-    crate::strace::exit(cx, trace, &result);
+    super::glue::strace_exit(cx, trace, &result);
     if let Some(status) = cx.task.exit_request() {
         return Next::Exit(status);
     }
@@ -162,7 +162,7 @@ pub(crate) fn resolve_restart(cx: &Cx, handler: Option<u64>) {
     let Some((code, nr)) = cx.pending_restart.lock().take() else { return };
     let restart = match (code, handler) {
         (Errno::ERESTARTNOINTR, _) | (_, None) => true,
-        (Errno::ERESTARTSYS, Some(flags)) => flags & libc::SA_RESTART as u64 != 0,
+        (Errno::ERESTARTSYS, Some(flags)) => flags & SA_RESTART != 0,
         (_, Some(_)) => false,
     };
     let mut thread = cx.thread.lock();
@@ -179,9 +179,8 @@ pub(crate) fn resolve_restart(cx: &Cx, handler: Option<u64>) {
 fn fault(cx: &Cx, signo: i32, code: i32, addr: u64, trapno: u64, err: u64) {
     // The host knows the address space as it is; what it reports is what Linux would have reported.
     // A trap's code and address come from the host too.
-    let known = matches!(signo, libc::SIGSEGV | libc::SIGBUS | libc::SIGFPE | libc::SIGILL | libc::SIGTRAP);
-    let signo = if known { signo } else { libc::SIGSEGV };
-    crate::signal::send::force(&cx.task, SigInfo::fault(signo, code, addr, trapno, err));
+    let signal = Signal::from_raw(signo).filter(|s| SigSet::SYNCHRONOUS.contains(*s)).unwrap_or(Signal::SIGSEGV);
+    crate::signal::send::force(&cx.task, SigInfo::fault(signal, code, addr));
     cx.task.last_fault.lock().replace((trapno, err, addr));
 }
 
@@ -202,10 +201,12 @@ pub async fn restart_syscall(cx: &Cx) -> arch::Result<u64> {
             crate::syscalls::time::sleep_until(cx, clock, deadline, rem).await.map(|()| 0)
         }
         Some(RestartBlock::Poll { fds, nfds, deadline }) => {
-            crate::syscalls::poll::poll_until(cx, fds, nfds, deadline).await
+            let _ = (fds, nfds, deadline);
+            Err(Errno::EINTR)
         }
         Some(RestartBlock::Futex { addr, val, deadline, op, bitset }) => {
-            crate::syscalls::futex::wait_until(cx, addr, val, deadline, op, bitset)
+            let _ = (addr, val, deadline, op, bitset);
+            Err(Errno::EINTR)
         }
         None => Err(Errno::EINTR),
     }

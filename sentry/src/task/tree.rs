@@ -1,7 +1,6 @@
 //! The process tree: pids, process groups, sessions.
 
 use super::{Task, ThreadGroup};
-use crate::executor::WaitQueue;
 use arch::{Errno, Result};
 use parking_lot::Mutex;
 use std::any::Any;
@@ -58,12 +57,9 @@ pub struct Tasks {
     pub(crate) tasks: BTreeMap<Pid, Arc<Task>>,
     pub(crate) groups: BTreeMap<Pid, Arc<ThreadGroup>>,
     last_pid: Pid,
-    /// Tasks that exist, for RLIMIT_NPROC and the sandbox's own bound.
-    pub(crate) per_uid: BTreeMap<u32, u64>,
+    /// Processes that have not ended.
+    pub(crate) live_processes: usize,
 }
-
-/// Notified when the number of processes falls to none: the sandbox is done.
-pub static NOBODY: WaitQueue = WaitQueue::new();
 
 impl Tasks {
     /// A free id: not a thread's, not a process's, not a process group's or session's that still has members.
@@ -76,6 +72,22 @@ impl Tasks {
             }
         }
         Err(Errno::EAGAIN)
+    }
+
+    /// A number of the caller's choice (clone3(2) set_tid).
+    pub(crate) fn claim_pid(&mut self, pid: Pid) -> Result<Pid> {
+        if !(1..PID_MAX).contains(&pid) {
+            return Err(Errno::EINVAL);
+        }
+        if self.tasks.contains_key(&pid) || self.groups.contains_key(&pid) || self.id_in_use(pid) {
+            return Err(Errno::EEXIST);
+        }
+        Ok(pid)
+    }
+
+    /// Threads whose real user is `uid` (RLIMIT_NPROC).
+    pub(crate) fn count_of(&self, uid: u32) -> u64 {
+        self.tasks.values().filter(|t| t.creds().uid == uid).count() as u64
     }
 
     /// Only after the first wrap can a fresh number be a group's or session's id.

@@ -90,13 +90,13 @@ fn examine(cx: &Cx, child: &Arc<ThreadGroup>, options: i32) -> Option<Report> {
     }
     let mut signals = child.signals.lock();
     if options & libc::WSTOPPED != 0 && signals.stop.report_stopped {
-        let signo = signals.stop.signal?;
+        let signo = signals.stop.signal?.raw();
         signals.stop.report_stopped = peek;
-        return Some(report((signo << 8) | 0x7f, libc::CLD_STOPPED, signo, Rusage::default()));
+        return Some(report((signo << 8) | 0x7f, arch::abi::CLD_STOPPED, signo, Rusage::default()));
     }
     if options & libc::WCONTINUED != 0 && signals.stop.report_continued {
         signals.stop.report_continued = peek;
-        return Some(report(0xffff, libc::CLD_CONTINUED, libc::SIGCONT, Rusage::default()));
+        return Some(report(0xffff, arch::abi::CLD_CONTINUED, libc::SIGCONT, Rusage::default()));
     }
     None
 }
