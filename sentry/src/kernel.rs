@@ -50,7 +50,9 @@ pub struct Cpus {
 
 impl Cpus {
     fn new() -> Self {
-        Self { mask: crate::host::sys::affinity() }
+        Self {
+            mask: crate::host::sys::affinity(),
+        }
     }
 
     /// One bit each.
@@ -82,7 +84,10 @@ const COUNTED: usize = 512;
 impl Default for Counters {
     fn default() -> Self {
         let zeros = || (0..COUNTED).map(|_| AtomicU64::new(0)).collect();
-        Self { made: zeros(), unimplemented: zeros() }
+        Self {
+            made: zeros(),
+            unimplemented: zeros(),
+        }
     }
 }
 
@@ -115,7 +120,11 @@ impl Counters {
 
 impl Kernel {
     /// A kernel without tasks.
-    pub fn new(platform: Arc<Platform>, uts: UtsNames, protect_init: bool) -> std::io::Result<Arc<Self>> {
+    pub fn new(
+        platform: Arc<Platform>,
+        uts: UtsNames,
+        protect_init: bool,
+    ) -> std::io::Result<Arc<Self>> {
         let boot = crate::host::event::clock_ns(libc::CLOCK_BOOTTIME).unwrap_or(0);
         Ok(Arc::new(Self {
             executor: Executor::new(&platform),
@@ -127,6 +136,7 @@ impl Kernel {
             cpus: Cpus::new(),
             protect_init,
             counters: Counters::default(),
+            devices: crate::vfs::DeviceRegistry::default(),
             boot_time: u64::try_from(boot).unwrap_or(0),
             exited: Mutex::new(None),
             done: Condvar::new(),

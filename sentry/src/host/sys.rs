@@ -70,7 +70,14 @@ pub fn current_cpu() -> u32 {
 pub fn affinity() -> Vec<u8> {
     let mut mask = vec![0u8; 128];
     // SAFETY: the buffer is as long as said.
-    let n = unsafe { libc::syscall(libc::SYS_sched_getaffinity, 0, mask.len(), mask.as_mut_ptr()) };
+    let n = unsafe {
+        libc::syscall(
+            libc::SYS_sched_getaffinity,
+            0,
+            mask.len(),
+            mask.as_mut_ptr(),
+        )
+    };
     mask.truncate(usize::try_from(n).unwrap_or(8));
     mask
 }
@@ -78,5 +85,7 @@ pub fn affinity() -> Vec<u8> {
 /// CPU time of a host process or thread (clock_gettime of its CPU clock), in nanoseconds; 0 once it is gone.
 pub fn cpu_time(pid: i32, thread: bool) -> u64 {
     let clock = (!pid << 3) | if thread { 4 | 2 } else { 2 };
-    super::event::clock_ns(clock).and_then(|n| u64::try_from(n).ok()).unwrap_or(0)
+    super::event::clock_ns(clock)
+        .and_then(|n| u64::try_from(n).ok())
+        .unwrap_or(0)
 }

@@ -125,7 +125,13 @@ fn act(cx: &Cx, info: &SigInfo) -> Option<i32> {
     }
     if action.is_caught() {
         if action.has(SA_RESETHAND) {
-            sighand.set(signal, SigAction { handler: SIG_DFL, ..action });
+            sighand.set(
+                signal,
+                SigAction {
+                    handler: SIG_DFL,
+                    ..action
+                },
+            );
         }
         run::resolve_restart(cx, Some(action.flags));
         if frame::push(cx, info, &action).is_err() {

@@ -2,7 +2,10 @@
 
 use crate::task::Cx;
 use crate::user::{UserAddr, UserRef};
-use arch::abi::{RtSigFrame, SS_AUTODISARM, SS_DISABLE, SS_ONSTACK, SigAction, SigContext, SigInfo, SigSet, StackT, UContext};
+use arch::abi::{
+    RtSigFrame, SS_AUTODISARM, SS_DISABLE, SS_ONSTACK, SigAction, SigContext, SigInfo, SigSet,
+    StackT, UContext,
+};
 use arch::{Errno, Result};
 use systrap::Regs;
 
@@ -46,7 +49,8 @@ pub fn push(cx: &Cx, info: &SigInfo, action: &SigAction) -> Result<()> {
 
     let mut sp = regs.rsp.wrapping_sub(RED_ZONE);
     let nested = on_altstack(&altstack, regs.rsp);
-    let entering = action.flags & arch::abi::SA_ONSTACK != 0 && altstack_flags(&altstack, regs.rsp) == 0;
+    let entering =
+        action.flags & arch::abi::SA_ONSTACK != 0 && altstack_flags(&altstack, regs.rsp) == 0;
     if entering {
         sp = altstack.sp.wrapping_add(altstack.size);
     }
@@ -66,7 +70,12 @@ pub fn push(cx: &Cx, info: &SigInfo, action: &SigAction) -> Result<()> {
         uc: UContext {
             flags: UC_FLAGS,
             link: 0,
-            stack: StackT { sp: altstack.sp, flags: stack_flags_saved(&altstack, regs.rsp), size: altstack.size, ..StackT::default() },
+            stack: StackT {
+                sp: altstack.sp,
+                flags: stack_flags_saved(&altstack, regs.rsp),
+                size: altstack.size,
+                ..StackT::default()
+            },
             mcontext: SigContext {
                 oldmask: mask.0,
                 trapno,
@@ -149,7 +158,11 @@ pub fn sigreturn(cx: &Cx) -> Result<()> {
     let uc_addr = frame_addr.wrapping_add(std::mem::offset_of!(RtSigFrame, uc) as u64);
     let uc: UContext = cx.read_obj(UserRef::new(UserAddr(uc_addr)))?;
     let m = &uc.mcontext;
-    let fpstate = if m.fpstate == 0 { Vec::new() } else { read_fpstate(cx, UserAddr(m.fpstate))? };
+    let fpstate = if m.fpstate == 0 {
+        Vec::new()
+    } else {
+        read_fpstate(cx, UserAddr(m.fpstate))?
+    };
     let restored = Regs {
         r8: m.r8,
         r9: m.r9,
@@ -209,12 +222,20 @@ pub fn set_altstack(cx: &Cx, new: &StackT, sp: u64) -> Result<()> {
         return Err(Errno::EINVAL);
     }
     if mode == SS_DISABLE {
-        signals.altstack = StackT { flags: new.flags, ..StackT::DISABLED };
+        signals.altstack = StackT {
+            flags: new.flags,
+            ..StackT::DISABLED
+        };
         return Ok(());
     }
     if new.size < arch::abi::MINSIGSTKSZ {
         return Err(Errno::ENOMEM);
     }
-    signals.altstack = StackT { sp: new.sp, flags: new.flags & SS_AUTODISARM, size: new.size, ..StackT::default() };
+    signals.altstack = StackT {
+        sp: new.sp,
+        flags: new.flags & SS_AUTODISARM,
+        size: new.size,
+        ..StackT::default()
+    };
     Ok(())
 }

@@ -64,7 +64,9 @@ pub struct SigHand {
 
 impl Default for SigHand {
     fn default() -> Self {
-        Self { actions: Mutex::new([SigAction::default(); NSIG]) }
+        Self {
+            actions: Mutex::new([SigAction::default(); NSIG]),
+        }
     }
 }
 
@@ -81,14 +83,19 @@ impl SigHand {
 
     /// A copy for a process of its own.
     pub fn fork(&self) -> Self {
-        Self { actions: Mutex::new(*self.actions.lock()) }
+        Self {
+            actions: Mutex::new(*self.actions.lock()),
+        }
     }
 
     /// What execve(2) leaves: handlers become the default, ignored signals stay ignored, flags and masks go.
     pub fn reset_for_exec(&self) {
         for action in self.actions.lock().iter_mut() {
             let handler = if action.is_ignore() { SIG_IGN } else { SIG_DFL };
-            *action = SigAction { handler, ..SigAction::DEFAULT };
+            *action = SigAction {
+                handler,
+                ..SigAction::DEFAULT
+            };
         }
     }
 
@@ -125,6 +132,11 @@ pub struct GroupSignals {
 
 impl Default for GroupSignals {
     fn default() -> Self {
-        Self { pending: Queue::default(), exiting: None, stop: StopState::default(), parked: 0 }
+        Self {
+            pending: Queue::default(),
+            exiting: None,
+            stop: StopState::default(),
+            parked: 0,
+        }
     }
 }

@@ -33,7 +33,9 @@ impl Queue {
     /// Queues a signal. A standard signal that is pending already is dropped. False if a real-time signal's
     /// information could not be queued because there are `limit` entries (the signal itself is pending all the same).
     pub fn push(&mut self, info: SigInfo, limit: usize) -> bool {
-        let Some(signal) = info.signal() else { return true };
+        let Some(signal) = info.signal() else {
+            return true;
+        };
         if !signal.is_realtime() && self.set.contains(signal) {
             return true;
         }
@@ -68,7 +70,8 @@ impl Queue {
     /// Forgets all signals of `set`.
     pub fn flush(&mut self, set: SigSet) {
         if self.set.intersects(set) {
-            self.infos.retain(|i| i.signal().is_some_and(|s| !set.contains(s)));
+            self.infos
+                .retain(|i| i.signal().is_some_and(|s| !set.contains(s)));
             self.set = self.set.without(set);
         }
     }

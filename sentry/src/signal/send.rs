@@ -18,7 +18,12 @@ pub fn ignored(group: &ThreadGroup, signal: Signal) -> bool {
 
 /// What happens at once, whether or not the signal is blocked (prepare_signal): continuing, dropping opposites.
 /// False if the signal is to be thrown away.
-fn prepare(group: &Arc<ThreadGroup>, signals: &mut GroupSignals, signal: Signal, target: Option<&Task>) -> bool {
+fn prepare(
+    group: &Arc<ThreadGroup>,
+    signals: &mut GroupSignals,
+    signal: Signal,
+    target: Option<&Task>,
+) -> bool {
     if signals.exiting.is_some() {
         // A dying process takes no more, but a SIGKILL can't hurt.
         return signal == Signal::SIGKILL;
@@ -56,21 +61,33 @@ fn flush_everywhere(group: &ThreadGroup, signals: &mut GroupSignals, set: SigSet
 /// Sends to one thread (tgkill(2), faults, timers with SIGEV_THREAD_ID).
 pub fn send_to_task(task: &Arc<Task>, info: SigInfo) -> Result<()> {
     let group = &task.group;
-    let Some(signal) = info.signal() else { return Err(Errno::EINVAL) };
+    let Some(signal) = info.signal() else {
+        return Err(Errno::EINVAL);
+    };
     let mut signals = group.signals.lock();
     if !prepare(group, &mut signals, signal, Some(task)) {
         return Ok(());
     }
-    let queued = task.signals.lock().pending.push(info, group.sigpending_limit());
+    let queued = task
+        .signals
+        .lock()
+        .pending
+        .push(info, group.sigpending_limit());
     wake_for(group, &mut signals, signal, Some(task));
     drop(signals);
     group.flush_notifications();
-    if !queued && info.code != SI_USER { Err(Errno::EAGAIN) } else { Ok(()) }
+    if !queued && info.code != SI_USER {
+        Err(Errno::EAGAIN)
+    } else {
+        Ok(())
+    }
 }
 
 /// Sends to a process (kill(2)).
 pub fn send_to_group(group: &Arc<ThreadGroup>, info: SigInfo) -> Result<()> {
-    let Some(signal) = info.signal() else { return Err(Errno::EINVAL) };
+    let Some(signal) = info.signal() else {
+        return Err(Errno::EINVAL);
+    };
     let mut signals = group.signals.lock();
     if !prepare(group, &mut signals, signal, None) {
         return Ok(());
@@ -80,7 +97,11 @@ pub fn send_to_group(group: &Arc<ThreadGroup>, info: SigInfo) -> Result<()> {
     drop(signals);
     group.signal_events.notify_all();
     group.flush_notifications();
-    if !queued && info.code != SI_USER { Err(Errno::EAGAIN) } else { Ok(()) }
+    if !queued && info.code != SI_USER {
+        Err(Errno::EAGAIN)
+    } else {
+        Ok(())
+    }
 }
 
 /// Sends to every process of a group; ESRCH if there is none.
@@ -114,7 +135,12 @@ pub fn force(task: &Arc<Task>, info: SigInfo) {
 }
 
 /// Picks the thread that is to take the signal and pokes it (complete_signal); one that kills the process ends it now.
-fn wake_for(group: &Arc<ThreadGroup>, signals: &mut GroupSignals, signal: Signal, target: Option<&Arc<Task>>) {
+fn wake_for(
+    group: &Arc<ThreadGroup>,
+    signals: &mut GroupSignals,
+    signal: Signal,
+    target: Option<&Arc<Task>>,
+) {
     let wants = |task: &Task| {
         let s = task.signals.lock();
         signal == Signal::SIGKILL || !s.mask.contains(signal) || s.waiting_for.contains(signal)
@@ -150,11 +176,23 @@ pub fn may_signal(sender: &Task, target: &ThreadGroup, signo: i32) -> Result<()>
         return Ok(());
     }
     let mine = sender.creds();
-    let Some(leader) = target.threads().first().cloned().or_else(|| target.leader()) else {
+    let Some(leader) = target
+        .threads()
+        .first()
+        .cloned()
+        .or_else(|| target.leader())
+    else {
         return Ok(());
     };
     let theirs = leader.creds();
-    let same = [mine.euid, mine.uid].iter().any(|id| *id == theirs.suid || *id == theirs.uid);
-    let session = signo == libc::SIGCONT && sender.group.pgrp().session.id == target.pgrp().session.id;
-    if same || session || mine.has_cap(crate::task::cap::KILL) { Ok(()) } else { Err(Errno::EPERM) }
+    let same = [mine.euid, mine.uid]
+        .iter()
+        .any(|id| *id == theirs.suid || *id == theirs.uid);
+    let session =
+        signo == libc::SIGCONT && sender.group.pgrp().session.id == target.pgrp().session.id;
+    if same || session || mine.has_cap(crate::task::cap::KILL) {
+        Ok(())
+    } else {
+        Err(Errno::EPERM)
+    }
 }

@@ -10,7 +10,10 @@ use std::sync::Arc;
 /// Starts a group stop: every thread parks at its next look. Called with the group's signal lock held.
 pub fn begin(group: &Arc<ThreadGroup>, signals: &mut GroupSignals, signal: Signal) {
     if signals.stop.signal.is_none() {
-        signals.stop = super::StopState { signal: Some(signal), ..Default::default() };
+        signals.stop = super::StopState {
+            signal: Some(signal),
+            ..Default::default()
+        };
     }
     for task in group.threads() {
         task.poke();
@@ -43,22 +46,28 @@ pub async fn park(cx: &Cx) {
         complete_if_all_parked(group, &mut signals);
     }
     group.flush_notifications();
-    cx.wait_uninterrupted(&group.stop_events, PollEvents::all(), || {
-        let signals = group.signals.lock();
-        if signals.stop.signal.is_some() && signals.exiting.is_none() && !cx.task.signals.lock().must_exit {
-            Err(arch::Errno::EAGAIN)
-        } else {
-            Ok(())
-        }
-    })
-    .await;
+    let _ = cx
+        .wait_uninterrupted(&group.stop_events, PollEvents::all(), || {
+            let signals = group.signals.lock();
+            if signals.stop.signal.is_some()
+                && signals.exiting.is_none()
+                && !cx.task.signals.lock().must_exit
+            {
+                Err(arch::Errno::EAGAIN)
+            } else {
+                Ok(())
+            }
+        })
+        .await;
     group.signals.lock().parked -= 1;
     group.flush_notifications();
 }
 
 /// Tells the parent once the last thread has parked; also called when a thread exits.
 pub fn complete_if_all_parked(group: &Arc<ThreadGroup>, signals: &mut GroupSignals) {
-    let Some(signal) = signals.stop.signal else { return };
+    let Some(signal) = signals.stop.signal else {
+        return;
+    };
     if !signals.stop.complete && signals.parked >= group.threads().len() {
         signals.stop.complete = true;
         signals.stop.report_stopped = true;
@@ -72,7 +81,10 @@ pub fn notify_parent(group: &Arc<ThreadGroup>, code: i32, status: i32) {
     let action = parent.sighand().get(Signal::SIGCHLD);
     if !action.is_ignore() && !action.has(SA_NOCLDSTOP) {
         let uid = group.leader().map_or(0, |l| l.creds().uid);
-        let _ = super::send_to_group(&parent, SigInfo::chld(Signal::SIGCHLD, code, group.pid, uid, status, 0, 0));
+        let _ = super::send_to_group(
+            &parent,
+            SigInfo::chld(Signal::SIGCHLD, code, group.pid, uid, status, 0, 0),
+        );
     }
     parent.child_events.notify_all();
 }

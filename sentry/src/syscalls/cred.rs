@@ -171,11 +171,19 @@ pub fn setregid(cx: &Cx, real: u32, effective: u32) -> Result<()> {
 pub fn setresuid(cx: &Cx, real: u32, effective: u32, saved: u32) -> Result<()> {
     change_uid(cx, |c, privileged| {
         let mine = [c.uid, c.euid, c.suid];
-        if !privileged && [real, effective, saved].iter().any(|id| *id != KEEP && !mine.contains(id)) {
+        if !privileged
+            && [real, effective, saved]
+                .iter()
+                .any(|id| *id != KEEP && !mine.contains(id))
+        {
             return Err(Errno::EPERM);
         }
         let pick = |new: u32, old: u32| if new == KEEP { old } else { new };
-        (c.uid, c.euid, c.suid) = (pick(real, c.uid), pick(effective, c.euid), pick(saved, c.suid));
+        (c.uid, c.euid, c.suid) = (
+            pick(real, c.uid),
+            pick(effective, c.euid),
+            pick(saved, c.suid),
+        );
         Ok(())
     })
 }
@@ -184,17 +192,30 @@ pub fn setresuid(cx: &Cx, real: u32, effective: u32, saved: u32) -> Result<()> {
 pub fn setresgid(cx: &Cx, real: u32, effective: u32, saved: u32) -> Result<()> {
     change_gid(cx, |c, privileged| {
         let mine = [c.gid, c.egid, c.sgid];
-        if !privileged && [real, effective, saved].iter().any(|id| *id != KEEP && !mine.contains(id)) {
+        if !privileged
+            && [real, effective, saved]
+                .iter()
+                .any(|id| *id != KEEP && !mine.contains(id))
+        {
             return Err(Errno::EPERM);
         }
         let pick = |new: u32, old: u32| if new == KEEP { old } else { new };
-        (c.gid, c.egid, c.sgid) = (pick(real, c.gid), pick(effective, c.egid), pick(saved, c.sgid));
+        (c.gid, c.egid, c.sgid) = (
+            pick(real, c.gid),
+            pick(effective, c.egid),
+            pick(saved, c.sgid),
+        );
         Ok(())
     })
 }
 
 /// getresuid(2).
-pub fn getresuid(cx: &Cx, real: UserRef<u32>, effective: UserRef<u32>, saved: UserRef<u32>) -> Result<()> {
+pub fn getresuid(
+    cx: &Cx,
+    real: UserRef<u32>,
+    effective: UserRef<u32>,
+    saved: UserRef<u32>,
+) -> Result<()> {
     let c = cx.task.creds();
     cx.write_obj(real, &c.uid)?;
     cx.write_obj(effective, &c.euid)?;
@@ -202,7 +223,12 @@ pub fn getresuid(cx: &Cx, real: UserRef<u32>, effective: UserRef<u32>, saved: Us
 }
 
 /// getresgid(2).
-pub fn getresgid(cx: &Cx, real: UserRef<u32>, effective: UserRef<u32>, saved: UserRef<u32>) -> Result<()> {
+pub fn getresgid(
+    cx: &Cx,
+    real: UserRef<u32>,
+    effective: UserRef<u32>,
+    saved: UserRef<u32>,
+) -> Result<()> {
     let c = cx.task.creds();
     cx.write_obj(real, &c.gid)?;
     cx.write_obj(effective, &c.egid)?;

@@ -17,9 +17,17 @@ fn limit_target(cx: &Cx, pid: Pid) -> Result<Arc<ThreadGroup>> {
     }
     let task = cx.kernel().tasks.lock().task(pid).ok_or(Errno::ESRCH)?;
     let (mine, theirs) = (cx.task.creds(), task.creds());
-    let same = [theirs.uid, theirs.euid, theirs.suid].iter().all(|id| *id == mine.uid)
-        && [theirs.gid, theirs.egid, theirs.sgid].iter().all(|id| *id == mine.gid);
-    if same || mine.has_cap(cap::SYS_RESOURCE) { Ok(Arc::clone(&task.group)) } else { Err(Errno::EPERM) }
+    let same = [theirs.uid, theirs.euid, theirs.suid]
+        .iter()
+        .all(|id| *id == mine.uid)
+        && [theirs.gid, theirs.egid, theirs.sgid]
+            .iter()
+            .all(|id| *id == mine.gid);
+    if same || mine.has_cap(cap::SYS_RESOURCE) {
+        Ok(Arc::clone(&task.group))
+    } else {
+        Err(Errno::EPERM)
+    }
 }
 
 fn limit(cx: &Cx, group: &ThreadGroup, resource: u32, new: Option<Rlimit64>) -> Result<Rlimit64> {
@@ -36,7 +44,10 @@ fn limit(cx: &Cx, group: &ThreadGroup, resource: u32, new: Option<Rlimit64>) -> 
     }
     let mut limits = group.rlimits.lock();
     let slot = &mut limits[resource as usize];
-    let old = Rlimit64 { cur: slot.0, max: slot.1 };
+    let old = Rlimit64 {
+        cur: slot.0,
+        max: slot.1,
+    };
     if let Some(new) = new {
         if new.max > slot.1 && !cx.task.creds().has_cap(cap::SYS_RESOURCE) {
             return Err(Errno::EPERM);
@@ -59,7 +70,13 @@ pub fn setrlimit(cx: &Cx, resource: u32, new: UserRef<Rlimit64>) -> Result<()> {
 }
 
 /// prlimit(2).
-pub fn prlimit64(cx: &Cx, pid: Pid, resource: u32, new: UserRef<Rlimit64>, old: UserRef<Rlimit64>) -> Result<()> {
+pub fn prlimit64(
+    cx: &Cx,
+    pid: Pid,
+    resource: u32,
+    new: UserRef<Rlimit64>,
+    old: UserRef<Rlimit64>,
+) -> Result<()> {
     let new = new.non_null().map(|p| cx.read_obj(p)).transpose()?;
     let group = limit_target(cx, pid)?;
     let previous = limit(cx, &group, resource, new)?;
@@ -83,22 +100,38 @@ fn prio_targets(cx: &Cx, which: u32, who: i32) -> Result<Vec<Arc<ThreadGroup>>> 
     let tree = cx.kernel().tasks.lock();
     let found = match which {
         libc::PRIO_PROCESS if who == 0 => vec![Arc::clone(own)],
-        libc::PRIO_PROCESS => tree.task(who).map(|t| Arc::clone(&t.group)).into_iter().collect(),
+        libc::PRIO_PROCESS => tree
+            .task(who)
+            .map(|t| Arc::clone(&t.group))
+            .into_iter()
+            .collect(),
         libc::PRIO_PGRP => tree.pgrp_members(if who == 0 { own.pgrp().id } else { who }),
         libc::PRIO_USER => {
-            let uid = if who == 0 { cx.task.creds().uid } else { who.cast_unsigned() };
+            let uid = if who == 0 {
+                cx.task.creds().uid
+            } else {
+                who.cast_unsigned()
+            };
             let mut all = tree.all_groups();
             all.retain(|g| g.leader().is_some_and(|l| l.creds().uid == uid));
             all
         }
         _ => return Err(Errno::EINVAL),
     };
-    if found.is_empty() { Err(Errno::ESRCH) } else { Ok(found) }
+    if found.is_empty() {
+        Err(Errno::ESRCH)
+    } else {
+        Ok(found)
+    }
 }
 
 /// getpriority(2): 20 − nice, so that it is never negative.
 pub fn getpriority(cx: &Cx, which: u32, who: i32) -> Result<i32> {
-    let nice = prio_targets(cx, which, who)?.iter().map(|g| g.nice()).min().unwrap_or(0);
+    let nice = prio_targets(cx, which, who)?
+        .iter()
+        .map(|g| g.nice())
+        .min()
+        .unwrap_or(0);
     Ok(20 - nice)
 }
 
@@ -112,7 +145,8 @@ pub fn setpriority(cx: &Cx, which: u32, who: i32, nice: i32) -> Result<()> {
         let owner = theirs.is_none_or(|c| c.uid == mine.euid || c.euid == mine.euid);
         if !owner && !mine.has_cap(cap::SYS_NICE) {
             result = Err(Errno::EPERM);
-        } else if nice < group.nice() && !mine.has_cap(cap::SYS_NICE) && !nice_allowed(&group, nice) {
+        } else if nice < group.nice() && !mine.has_cap(cap::SYS_NICE) && !nice_allowed(&group, nice)
+        {
             result = Err(Errno::EACCES);
         } else {
             group.set_nice(nice);

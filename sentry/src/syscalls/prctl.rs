@@ -20,7 +20,11 @@ const fn flag(value: u64) -> Result<bool> {
 }
 
 fn zero(args: &[u64]) -> Result<()> {
-    if args.iter().all(|a| *a == 0) { Ok(()) } else { Err(Errno::EINVAL) }
+    if args.iter().all(|a| *a == 0) {
+        Ok(())
+    } else {
+        Err(Errno::EINVAL)
+    }
 }
 
 /// prctl(2).
@@ -30,14 +34,24 @@ pub fn prctl(cx: &Cx, option: i32, a2: u64, a3: u64, a4: u64, a5: u64) -> Result
     let out = UserRef::<i32>::new(UserAddr(a2));
     match option {
         libc::PR_SET_PDEATHSIG => {
-            let signo = i32::try_from(a2).ok().filter(|s| *s == 0 || Signal::from_raw(*s).is_some());
-            group.pdeath_signal.store(signo.ok_or(Errno::EINVAL)?, Ordering::Relaxed);
+            let signo = i32::try_from(a2)
+                .ok()
+                .filter(|s| *s == 0 || Signal::from_raw(*s).is_some());
+            group
+                .pdeath_signal
+                .store(signo.ok_or(Errno::EINVAL)?, Ordering::Relaxed);
             Ok(0)
         }
-        libc::PR_GET_PDEATHSIG => cx.write_obj(out, &group.pdeath_signal.load(Ordering::Relaxed)).map(|()| 0),
-        libc::PR_GET_DUMPABLE => Ok(u64::from(group.dumpable.load(Ordering::Relaxed).cast_unsigned())),
+        libc::PR_GET_PDEATHSIG => cx
+            .write_obj(out, &group.pdeath_signal.load(Ordering::Relaxed))
+            .map(|()| 0),
+        libc::PR_GET_DUMPABLE => Ok(u64::from(
+            group.dumpable.load(Ordering::Relaxed).cast_unsigned(),
+        )),
         libc::PR_SET_DUMPABLE => {
-            group.dumpable.store(i32::from(flag(a2)?), Ordering::Relaxed);
+            group
+                .dumpable
+                .store(i32::from(flag(a2)?), Ordering::Relaxed);
             Ok(0)
         }
         libc::PR_SET_NAME => {
@@ -65,14 +79,20 @@ pub fn prctl(cx: &Cx, option: i32, a2: u64, a3: u64, a4: u64, a5: u64) -> Result
         libc::PR_GET_SECUREBITS => Ok(u64::from(task.creds().securebits)),
         libc::PR_SET_SECUREBITS => set_securebits(cx, a2),
         libc::PR_CAPBSET_READ => {
-            let which = u32::try_from(a2).ok().filter(|c| *c <= cap::LAST).ok_or(Errno::EINVAL)?;
+            let which = u32::try_from(a2)
+                .ok()
+                .filter(|c| *c <= cap::LAST)
+                .ok_or(Errno::EINVAL)?;
             Ok(task.creds().bounding >> which & 1)
         }
         libc::PR_CAPBSET_DROP => {
             if !task.creds().has_cap(cap::SETPCAP) {
                 return Err(Errno::EPERM);
             }
-            let which = u32::try_from(a2).ok().filter(|c| *c <= cap::LAST).ok_or(Errno::EINVAL)?;
+            let which = u32::try_from(a2)
+                .ok()
+                .filter(|c| *c <= cap::LAST)
+                .ok_or(Errno::EINVAL)?;
             let mut new = (*task.creds()).clone();
             new.bounding &= !(1 << which);
             task.set_creds(new);
@@ -131,7 +151,8 @@ fn set_securebits(cx: &Cx, bits: u64) -> Result<u64> {
     let old = cx.task.creds();
     let current = u64::from(old.securebits);
     let locks = current >> 1 & 0x55;
-    let changes_locked = (current ^ bits) & (locks | locks << 1) != 0 && (current & !bits & 0xaa != 0 || (current ^ bits) & locks != 0);
+    let changes_locked = (current ^ bits) & (locks | locks << 1) != 0
+        && (current & !bits & 0xaa != 0 || (current ^ bits) & locks != 0);
     if bits & !SECUREBITS != 0 || changes_locked || !old.has_cap(cap::SETPCAP) {
         return Err(Errno::EPERM);
     }
@@ -155,7 +176,11 @@ fn ambient(cx: &Cx, op: u64, which: u64, a4: u64, a5: u64) -> Result<u64> {
         cx.task.set_creds(new);
         return Ok(0);
     }
-    let bit = u32::try_from(which).ok().filter(|c| *c <= cap::LAST).map(|c| 1u64 << c).ok_or(Errno::EINVAL)?;
+    let bit = u32::try_from(which)
+        .ok()
+        .filter(|c| *c <= cap::LAST)
+        .map(|c| 1u64 << c)
+        .ok_or(Errno::EINVAL)?;
     match op {
         IS_SET => return Ok(u64::from(old.ambient & bit != 0)),
         RAISE => {
@@ -195,9 +220,14 @@ pub fn arch_prctl(cx: &Cx, op: i32, addr: u64) -> Result<u64> {
             Ok(0)
         }
         ARCH_GET_FS | ARCH_GET_GS => {
-            let base = if op == ARCH_GET_FS { regs.fs_base } else { regs.gs_base };
+            let base = if op == ARCH_GET_FS {
+                regs.fs_base
+            } else {
+                regs.gs_base
+            };
             drop(thread);
-            cx.write_obj(UserRef::new(UserAddr(addr)), &base).map(|()| 0)
+            cx.write_obj(UserRef::new(UserAddr(addr)), &base)
+                .map(|()| 0)
         }
         ARCH_GET_CPUID => Ok(1),
         _ => Err(Errno::EINVAL),
@@ -213,8 +243,9 @@ pub fn personality(cx: &Cx, persona: u64) -> Result<u64> {
         if persona & 0xff != 0 && persona & 0xff != 8 {
             return Err(Errno::EINVAL);
         }
-        group.personality.store(persona & 0xffff_ffff, Ordering::Relaxed);
+        group
+            .personality
+            .store(persona & 0xffff_ffff, Ordering::Relaxed);
     }
     Ok(old)
 }
-

@@ -15,13 +15,28 @@ use std::sync::atomic::Ordering;
 const CSIGNAL: u64 = 0xff;
 /// fork(2).
 pub async fn fork(cx: &Cx) -> Result<Pid> {
-    do_clone(cx, CloneRequest { exit_signal: libc::SIGCHLD, ..Default::default() }).await
+    do_clone(
+        cx,
+        CloneRequest {
+            exit_signal: libc::SIGCHLD,
+            ..Default::default()
+        },
+    )
+    .await
 }
 
 /// vfork(2).
 pub async fn vfork(cx: &Cx) -> Result<Pid> {
     let flags = (libc::CLONE_VM | libc::CLONE_VFORK) as u64;
-    do_clone(cx, CloneRequest { flags, exit_signal: libc::SIGCHLD, ..Default::default() }).await
+    do_clone(
+        cx,
+        CloneRequest {
+            flags,
+            exit_signal: libc::SIGCHLD,
+            ..Default::default()
+        },
+    )
+    .await
 }
 
 /// clone(2), with the argument order of x86-64.
@@ -110,8 +125,19 @@ pub fn exit_group(cx: &Cx, status: i32) -> Result<()> {
 }
 
 /// wait4(2).
-pub async fn wait4(cx: &Cx, pid: i32, status: UserRef<i32>, options: i32, usage: UserRef<Rusage>) -> Result<Pid> {
-    let known = libc::WNOHANG | libc::WUNTRACED | libc::WCONTINUED | libc::__WNOTHREAD | libc::__WCLONE | libc::__WALL;
+pub async fn wait4(
+    cx: &Cx,
+    pid: i32,
+    status: UserRef<i32>,
+    options: i32,
+    usage: UserRef<Rusage>,
+) -> Result<Pid> {
+    let known = libc::WNOHANG
+        | libc::WUNTRACED
+        | libc::WCONTINUED
+        | libc::__WNOTHREAD
+        | libc::__WCLONE
+        | libc::__WALL;
     if options & !known != 0 {
         return Err(Errno::EINVAL);
     }
@@ -144,7 +170,8 @@ pub async fn waitid(
     usage: UserRef<Rusage>,
 ) -> Result<()> {
     let events = libc::WEXITED | libc::WSTOPPED | libc::WCONTINUED;
-    let known = events | libc::WNOHANG | libc::WNOWAIT | libc::__WNOTHREAD | libc::__WCLONE | libc::__WALL;
+    let known =
+        events | libc::WNOHANG | libc::WNOWAIT | libc::__WNOTHREAD | libc::__WCLONE | libc::__WALL;
     if options & !known != 0 || options & events == 0 {
         return Err(Errno::EINVAL);
     }
@@ -171,7 +198,12 @@ pub async fn waitid(
     report_info(cx, report, info, usage)
 }
 
-fn report_info(cx: &Cx, report: Option<Report>, info: UserRef<SigInfo>, usage: UserRef<Rusage>) -> Result<()> {
+fn report_info(
+    cx: &Cx,
+    report: Option<Report>,
+    info: UserRef<SigInfo>,
+    usage: UserRef<Rusage>,
+) -> Result<()> {
     let filled = report.map_or_else(SigInfo::default, |r| {
         SigInfo::chld(Signal::SIGCHLD, r.code, r.pid, r.uid, r.value, 0, 0)
     });
@@ -280,7 +312,13 @@ pub fn setsid(cx: &Cx) -> Result<Pid> {
     if own.pgrp().session.id == own.pid || tree.pgrp(own.pid).is_some() {
         return Err(Errno::EPERM);
     }
-    let session = Arc::new(Session { id: own.pid, tty: parking_lot::Mutex::new(None) });
-    own.links.lock().pgrp = Arc::new(ProcessGroup { id: own.pid, session });
+    let session = Arc::new(Session {
+        id: own.pid,
+        tty: parking_lot::Mutex::new(None),
+    });
+    own.links.lock().pgrp = Arc::new(ProcessGroup {
+        id: own.pid,
+        session,
+    });
     Ok(own.pid)
 }

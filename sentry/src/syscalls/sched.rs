@@ -55,7 +55,9 @@ pub fn sched_setaffinity(cx: &Cx, pid: Pid, len: u32, mask: UserAddr) -> Result<
 fn priority_range(policy: i32) -> Result<(i32, i32)> {
     match policy {
         libc::SCHED_FIFO | libc::SCHED_RR => Ok((1, 99)),
-        libc::SCHED_OTHER | libc::SCHED_BATCH | libc::SCHED_IDLE | libc::SCHED_DEADLINE => Ok((0, 0)),
+        libc::SCHED_OTHER | libc::SCHED_BATCH | libc::SCHED_IDLE | libc::SCHED_DEADLINE => {
+            Ok((0, 0))
+        }
         _ => Err(Errno::EINVAL),
     }
 }
@@ -105,7 +107,12 @@ fn set(cx: &Cx, pid: Pid, policy: Option<i32>, priority: i32) -> Result<()> {
 }
 
 /// sched_setscheduler(2).
-pub fn sched_setscheduler(cx: &Cx, pid: Pid, policy: i32, param: UserRef<SchedParam>) -> Result<()> {
+pub fn sched_setscheduler(
+    cx: &Cx,
+    pid: Pid,
+    policy: i32,
+    param: UserRef<SchedParam>,
+) -> Result<()> {
     if policy < 0 || param.is_null() || pid < 0 {
         return Err(Errno::EINVAL);
     }
@@ -137,7 +144,10 @@ pub fn sched_getattr(cx: &Cx, pid: Pid, attr: UserAddr, size: u32, flags: u32) -
         priority: priority.cast_unsigned(),
         ..SchedAttr::default()
     };
-    cx.write_bytes(attr, &bytemuck::bytes_of(&full)[..(size as usize).min(size_of::<SchedAttr>())])
+    cx.write_bytes(
+        attr,
+        &bytemuck::bytes_of(&full)[..(size as usize).min(size_of::<SchedAttr>())],
+    )
 }
 
 /// sched_setattr(2).
@@ -151,13 +161,24 @@ pub fn sched_setattr(cx: &Cx, pid: Pid, attr: UserAddr, flags: u32) -> Result<()
     if given.size != 0 && given.size < 48 {
         return Err(Errno::E2BIG);
     }
-    set(cx, pid, Some(given.policy.cast_signed()), given.priority.cast_signed())
+    set(
+        cx,
+        pid,
+        Some(given.policy.cast_signed()),
+        given.priority.cast_signed(),
+    )
 }
 
 /// sched_rr_get_interval(2).
 pub fn sched_rr_get_interval(cx: &Cx, pid: Pid, out: UserRef<Timespec>) -> Result<()> {
     target(cx, pid)?;
-    cx.write_obj(out, &Timespec { sec: 0, nsec: 4_000_000 })
+    cx.write_obj(
+        out,
+        &Timespec {
+            sec: 0,
+            nsec: 4_000_000,
+        },
+    )
 }
 
 /// getcpu(2): the CPU that the Sentry answers on is the caller's by construction of the hand-over, or was a moment ago.

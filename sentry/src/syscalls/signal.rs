@@ -3,21 +3,32 @@
 use crate::signal::{self, frame, send};
 use crate::task::{Cx, Deadline, Pid, ThreadGroup};
 use crate::user::{UserAddr, UserRef};
-use arch::abi::{SIGSET_SIZE, SA_SUPPORTED, SI_TKILL, SI_USER, SigAction, SigInfo, SigSet, StackT, Timespec};
+use arch::abi::{
+    SA_SUPPORTED, SI_TKILL, SI_USER, SIGSET_SIZE, SigAction, SigInfo, SigSet, StackT, Timespec,
+};
 use arch::signal::Signal;
 use arch::{Errno, Result};
 use std::sync::Arc;
 
 /// `None` for 0, which only asks whether the target is there.
 fn decode(signo: i32) -> Result<Option<Signal>> {
-    if signo == 0 { Ok(None) } else { Signal::from_raw(signo).map(Some).ok_or(Errno::EINVAL) }
+    if signo == 0 {
+        Ok(None)
+    } else {
+        Signal::from_raw(signo).map(Some).ok_or(Errno::EINVAL)
+    }
 }
 
 fn from_me(cx: &Cx, signal: Signal, code: i32) -> SigInfo {
     SigInfo::kill(signal, code, cx.task.group.pid, cx.task.creds().uid)
 }
 
-fn signal_group(cx: &Cx, group: &Arc<ThreadGroup>, signo: i32, info: Option<SigInfo>) -> Result<()> {
+fn signal_group(
+    cx: &Cx,
+    group: &Arc<ThreadGroup>,
+    signo: i32,
+    info: Option<SigInfo>,
+) -> Result<()> {
     send::may_signal(&cx.task, group, signo)?;
     match info {
         Some(info) => send::send_to_group(group, info),
@@ -33,14 +44,18 @@ pub fn kill(cx: &Cx, pid: i32, signo: i32) -> Result<()> {
         p if p > 0 => {
             let group = {
                 let tree = cx.kernel().tasks.lock();
-                tree.group(p).or_else(|| tree.task(p).map(|t| Arc::clone(&t.group)))
+                tree.group(p)
+                    .or_else(|| tree.task(p).map(|t| Arc::clone(&t.group)))
             };
             signal_group(cx, &group.ok_or(Errno::ESRCH)?, signo, info)
         }
         -1 => {
             let all = cx.kernel().tasks.lock().all_groups();
             let mut result = Err(Errno::ESRCH);
-            for group in all.iter().filter(|g| g.pid != 1 && g.pid != cx.task.group.pid) {
+            for group in all
+                .iter()
+                .filter(|g| g.pid != 1 && g.pid != cx.task.group.pid)
+            {
                 match signal_group(cx, group, signo, info) {
                     Err(Errno::EPERM) => {
                         if result == Err(Errno::ESRCH) {
@@ -68,7 +83,13 @@ pub fn kill(cx: &Cx, pid: i32, signo: i32) -> Result<()> {
     }
 }
 
-fn thread_kill(cx: &Cx, tgid: Option<Pid>, tid: Pid, signo: i32, info: Option<SigInfo>) -> Result<()> {
+fn thread_kill(
+    cx: &Cx,
+    tgid: Option<Pid>,
+    tid: Pid,
+    signo: i32,
+    info: Option<SigInfo>,
+) -> Result<()> {
     let task = cx.kernel().tasks.lock().task(tid).ok_or(Errno::ESRCH)?;
     if tgid.is_some_and(|pid| task.group.pid != pid) {
         return Err(Errno::ESRCH);
@@ -99,7 +120,12 @@ pub fn tkill(cx: &Cx, tid: Pid, signo: i32) -> Result<()> {
 }
 
 /// The information of rt_sigqueueinfo(2): a sender may not pretend to be the kernel or kill(2), but to itself.
-fn queued_info(cx: &Cx, signo: i32, from: UserRef<SigInfo>, to_self: bool) -> Result<Option<SigInfo>> {
+fn queued_info(
+    cx: &Cx,
+    signo: i32,
+    from: UserRef<SigInfo>,
+    to_self: bool,
+) -> Result<Option<SigInfo>> {
     let mut info: SigInfo = cx.read_obj(from)?;
     info.signo = signo;
     if (info.code >= 0 || info.code == SI_TKILL) && !to_self {
@@ -116,7 +142,13 @@ pub fn rt_sigqueueinfo(cx: &Cx, pid: Pid, signo: i32, info: UserRef<SigInfo>) ->
 }
 
 /// rt_tgsigqueueinfo(2).
-pub fn rt_tgsigqueueinfo(cx: &Cx, tgid: Pid, tid: Pid, signo: i32, info: UserRef<SigInfo>) -> Result<()> {
+pub fn rt_tgsigqueueinfo(
+    cx: &Cx,
+    tgid: Pid,
+    tid: Pid,
+    signo: i32,
+    info: UserRef<SigInfo>,
+) -> Result<()> {
     if tgid <= 0 || tid <= 0 {
         return Err(Errno::EINVAL);
     }
@@ -125,7 +157,13 @@ pub fn rt_tgsigqueueinfo(cx: &Cx, tgid: Pid, tid: Pid, signo: i32, info: UserRef
 }
 
 /// pidfd_send_signal(2).
-pub fn pidfd_send_signal(cx: &Cx, fd: super::Fd, signo: i32, info: UserRef<SigInfo>, flags: u32) -> Result<()> {
+pub fn pidfd_send_signal(
+    cx: &Cx,
+    fd: super::Fd,
+    signo: i32,
+    info: UserRef<SigInfo>,
+    flags: u32,
+) -> Result<()> {
     if flags != 0 {
         return Err(Errno::EINVAL);
     }
@@ -146,7 +184,13 @@ pub fn pidfd_send_signal(cx: &Cx, fd: super::Fd, signo: i32, info: UserRef<SigIn
 }
 
 /// rt_sigaction(2).
-pub fn rt_sigaction(cx: &Cx, signo: i32, new: UserRef<SigAction>, old: UserRef<SigAction>, size: u64) -> Result<()> {
+pub fn rt_sigaction(
+    cx: &Cx,
+    signo: i32,
+    new: UserRef<SigAction>,
+    old: UserRef<SigAction>,
+    size: u64,
+) -> Result<()> {
     if size != SIGSET_SIZE {
         return Err(Errno::EINVAL);
     }
@@ -175,7 +219,13 @@ pub fn rt_sigaction(cx: &Cx, signo: i32, new: UserRef<SigAction>, old: UserRef<S
 }
 
 /// rt_sigprocmask(2).
-pub fn rt_sigprocmask(cx: &Cx, how: i32, new: UserRef<SigSet>, old: UserRef<SigSet>, size: u64) -> Result<()> {
+pub fn rt_sigprocmask(
+    cx: &Cx,
+    how: i32,
+    new: UserRef<SigSet>,
+    old: UserRef<SigSet>,
+    size: u64,
+) -> Result<()> {
     if size != SIGSET_SIZE {
         return Err(Errno::EINVAL);
     }
@@ -279,11 +329,15 @@ pub fn sigaltstack(cx: &Cx, new: UserRef<StackT>, old: UserRef<StackT>) -> Resul
     let previous = {
         let stack = cx.task.signals.lock().altstack;
         let flags = frame::altstack_flags(&stack, sp) | (stack.flags & arch::abi::SS_AUTODISARM);
-        StackT { sp: stack.sp, flags, size: stack.size, ..StackT::default() }
+        StackT {
+            sp: stack.sp,
+            flags,
+            size: stack.size,
+            ..StackT::default()
+        }
     };
     if let Some(new) = new {
         frame::set_altstack(cx, &new, sp)?;
     }
     cx.write_opt(old, &previous)
 }
-

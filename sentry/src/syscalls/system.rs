@@ -35,7 +35,10 @@ fn read_name(cx: &Cx, addr: UserAddr, len: i32) -> Result<Vec<u8>> {
     if !cx.task.creds().has_cap(cap::SYS_ADMIN) {
         return Err(Errno::EPERM);
     }
-    let len = usize::try_from(len).ok().filter(|n| *n <= 64).ok_or(Errno::EINVAL)?;
+    let len = usize::try_from(len)
+        .ok()
+        .filter(|n| *n <= 64)
+        .ok_or(Errno::EINVAL)?;
     let mut name = vec![0; len];
     cx.read_bytes(addr, &mut name)?;
     Ok(name)
@@ -82,7 +85,10 @@ pub fn getrandom(cx: &Cx, buf: UserAddr, len: usize, flags: u32) -> Result<usize
     {
         return Err(Errno::EINVAL);
     }
-    let mut sink = cx.sink(UserBytes { addr: buf, len: len.min(i32::MAX as usize) })?;
+    let mut sink = cx.sink(UserBytes {
+        addr: buf,
+        len: len.min(i32::MAX as usize),
+    })?;
     let mut done = 0;
     let mut chunk = [0u8; 4096];
     loop {

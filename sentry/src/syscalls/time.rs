@@ -7,7 +7,11 @@ use arch::abi::{Itimerspec, Itimerval, SigEvent, Timespec, Timeval, Timex, Timez
 use arch::{Errno, Result};
 
 fn nanos(t: Timespec) -> Result<u64> {
-    if t.is_valid() { Ok(u64::try_from(t.to_nanos()).unwrap_or(u64::MAX)) } else { Err(Errno::EINVAL) }
+    if t.is_valid() {
+        Ok(u64::try_from(t.to_nanos()).unwrap_or(u64::MAX))
+    } else {
+        Err(Errno::EINVAL)
+    }
 }
 
 /// clock_gettime(2).
@@ -19,8 +23,17 @@ pub fn clock_gettime(cx: &Cx, clock: i32, out: UserRef<Timespec>) -> Result<()> 
 /// clock_getres(2).
 pub fn clock_getres(cx: &Cx, clock: i32, out: UserRef<Timespec>) -> Result<()> {
     clock::read(cx, clock)?;
-    let coarse = matches!(clock, libc::CLOCK_REALTIME_COARSE | libc::CLOCK_MONOTONIC_COARSE);
-    cx.write_opt(out, &Timespec { sec: 0, nsec: if coarse { 4_000_000 } else { 1 } })
+    let coarse = matches!(
+        clock,
+        libc::CLOCK_REALTIME_COARSE | libc::CLOCK_MONOTONIC_COARSE
+    );
+    cx.write_opt(
+        out,
+        &Timespec {
+            sec: 0,
+            nsec: if coarse { 4_000_000 } else { 1 },
+        },
+    )
 }
 
 /// clock_settime(2): the sandbox can't set the host's clocks.
@@ -35,7 +48,13 @@ pub fn clock_settime(cx: &Cx, clock: i32, value: UserRef<Timespec>) -> Result<()
 /// gettimeofday(2).
 pub fn gettimeofday(cx: &Cx, tv: UserRef<Timeval>, tz: UserRef<Timezone>) -> Result<()> {
     let now = clock::read(cx, libc::CLOCK_REALTIME)?;
-    cx.write_opt(tv, &Timeval { sec: now / 1_000_000_000, usec: now % 1_000_000_000 / 1000 })?;
+    cx.write_opt(
+        tv,
+        &Timeval {
+            sec: now / 1_000_000_000,
+            usec: now % 1_000_000_000 / 1000,
+        },
+    )?;
     cx.write_opt(tz, &Timezone::default())
 }
 
@@ -80,7 +99,10 @@ pub fn clock_adjtime(cx: &Cx, clock: i32, buf: UserRef<Timex>) -> Result<i32> {
         return Err(Errno::EPERM);
     }
     let now = clock::read(cx, libc::CLOCK_REALTIME)?;
-    t.time = Timeval { sec: now / 1_000_000_000, usec: now % 1_000_000_000 / 1000 };
+    t.time = Timeval {
+        sec: now / 1_000_000_000,
+        usec: now % 1_000_000_000 / 1000,
+    };
     t.tick = 10_000;
     // TIME_ERROR: the clock is not synchronised by us, STA_UNSYNC.
     t.status = 0x40;
@@ -89,9 +111,19 @@ pub fn clock_adjtime(cx: &Cx, clock: i32, buf: UserRef<Timex>) -> Result<i32> {
 }
 
 /// nanosleep(2).
-pub async fn nanosleep(cx: &Cx, request: UserRef<Timespec>, remaining: UserRef<Timespec>) -> Result<()> {
+pub async fn nanosleep(
+    cx: &Cx,
+    request: UserRef<Timespec>,
+    remaining: UserRef<Timespec>,
+) -> Result<()> {
     let span = nanos(cx.read_obj(request)?)?;
-    sleep_until(cx, libc::CLOCK_MONOTONIC, Deadline::after(span).0, remaining.addr()).await
+    sleep_until(
+        cx,
+        libc::CLOCK_MONOTONIC,
+        Deadline::after(span).0,
+        remaining.addr(),
+    )
+    .await
 }
 
 /// clock_nanosleep(2).
@@ -102,11 +134,16 @@ pub async fn clock_nanosleep(
     request: UserRef<Timespec>,
     remaining: UserRef<Timespec>,
 ) -> Result<()> {
-    if !matches!(clock, libc::CLOCK_REALTIME | libc::CLOCK_MONOTONIC | libc::CLOCK_BOOTTIME | libc::CLOCK_TAI) {
+    if !matches!(
+        clock,
+        libc::CLOCK_REALTIME | libc::CLOCK_MONOTONIC | libc::CLOCK_BOOTTIME | libc::CLOCK_TAI
+    ) {
         // Sleeping on CPU time of the own thread makes no sense; coarse and raw clocks don't support it.
         return Err(match clock {
             libc::CLOCK_PROCESS_CPUTIME_ID => Errno::EOPNOTSUPP,
-            libc::CLOCK_MONOTONIC_RAW | libc::CLOCK_REALTIME_COARSE | libc::CLOCK_MONOTONIC_COARSE => Errno::EOPNOTSUPP,
+            libc::CLOCK_MONOTONIC_RAW
+            | libc::CLOCK_REALTIME_COARSE
+            | libc::CLOCK_MONOTONIC_COARSE => Errno::EOPNOTSUPP,
             _ => Errno::EINVAL,
         });
     }
@@ -133,7 +170,11 @@ pub async fn sleep_until(cx: &Cx, clock: i32, deadline: u64, rem: UserAddr) -> R
             if !rem.is_null() {
                 cx.write_obj(UserRef::new(rem), &Timespec::from_nanos(left.cast_signed()))?;
             }
-            *cx.restart.lock() = Some(RestartBlock::Nanosleep { clock, deadline, rem });
+            *cx.restart.lock() = Some(RestartBlock::Nanosleep {
+                clock,
+                deadline,
+                rem,
+            });
             Err(Errno::ERESTART_RESTARTBLOCK)
         }
     }
@@ -145,18 +186,29 @@ pub fn alarm(cx: &Cx, seconds: u32) -> Result<u32> {
     // Rounded to the nearest second, but never to 0 while it runs.
     let (value, _) = old;
     let rounded = (value + 500_000_000) / 1_000_000_000;
-    Ok(u32::try_from(if value > 0 && rounded == 0 { 1 } else { rounded }).unwrap_or(u32::MAX))
+    Ok(u32::try_from(if value > 0 && rounded == 0 {
+        1
+    } else {
+        rounded
+    })
+    .unwrap_or(u32::MAX))
 }
 
 fn timeval(ns: u64) -> Timeval {
     // Rounded up: a running timer never shows 0.
     let us = ns.div_ceil(1000);
-    Timeval { sec: (us / 1_000_000).cast_signed(), usec: (us % 1_000_000).cast_signed() }
+    Timeval {
+        sec: (us / 1_000_000).cast_signed(),
+        usec: (us % 1_000_000).cast_signed(),
+    }
 }
 
 fn timeval_ns(t: Timeval) -> Result<u64> {
     if t.is_valid() && t.sec >= 0 {
-        Ok(t.sec.cast_unsigned().saturating_mul(1_000_000_000).saturating_add(t.usec.cast_unsigned() * 1000))
+        Ok(t.sec
+            .cast_unsigned()
+            .saturating_mul(1_000_000_000)
+            .saturating_add(t.usec.cast_unsigned() * 1000))
     } else {
         Err(Errno::EINVAL)
     }
@@ -165,11 +217,22 @@ fn timeval_ns(t: Timeval) -> Result<u64> {
 /// getitimer(2).
 pub fn getitimer(cx: &Cx, which: i32, out: UserRef<Itimerval>) -> Result<()> {
     let (value, interval) = time::get_itimer(cx, which)?;
-    cx.write_obj(out, &Itimerval { interval: timeval(interval), value: timeval(value) })
+    cx.write_obj(
+        out,
+        &Itimerval {
+            interval: timeval(interval),
+            value: timeval(value),
+        },
+    )
 }
 
 /// setitimer(2).
-pub fn setitimer(cx: &Cx, which: i32, new: UserRef<Itimerval>, old: UserRef<Itimerval>) -> Result<()> {
+pub fn setitimer(
+    cx: &Cx,
+    which: i32,
+    new: UserRef<Itimerval>,
+    old: UserRef<Itimerval>,
+) -> Result<()> {
     // A null pointer disarms, as Linux has it.
     let new = match new.non_null() {
         Some(p) => cx.read_obj(p)?,
@@ -177,7 +240,13 @@ pub fn setitimer(cx: &Cx, which: i32, new: UserRef<Itimerval>, old: UserRef<Itim
     };
     let (value, interval) = (timeval_ns(new.value)?, timeval_ns(new.interval)?);
     let previous = time::set_itimer(cx, which, value, interval)?;
-    cx.write_opt(old, &Itimerval { interval: timeval(previous.1), value: timeval(previous.0) })
+    cx.write_opt(
+        old,
+        &Itimerval {
+            interval: timeval(previous.1),
+            value: timeval(previous.0),
+        },
+    )
 }
 
 /// timer_create(2).
@@ -192,7 +261,13 @@ pub fn timer_create(cx: &Cx, clock: i32, event: UserRef<SigEvent>, id: UserRef<i
 }
 
 /// timer_settime(2).
-pub fn timer_settime(cx: &Cx, id: i32, flags: i32, new: UserRef<Itimerspec>, old: UserRef<Itimerspec>) -> Result<()> {
+pub fn timer_settime(
+    cx: &Cx,
+    id: i32,
+    flags: i32,
+    new: UserRef<Itimerspec>,
+    old: UserRef<Itimerspec>,
+) -> Result<()> {
     if new.is_null() {
         return Err(Errno::EINVAL);
     }

@@ -85,7 +85,11 @@ pub async fn clone(cx: &Cx, req: CloneRequest) -> Result<Pid> {
         if !privileged && tree.count_of(creds.uid) >= limit || tree.tasks.len() >= MAX_TASKS {
             return Err(Errno::EAGAIN);
         }
-        if req.set_tid == 0 { tree.alloc_pid()? } else { tree.claim_pid(req.set_tid)? }
+        if req.set_tid == 0 {
+            tree.alloc_pid()?
+        } else {
+            tree.claim_pid(req.set_tid)?
+        }
     };
 
     let (mut thread, mm) = host_side(cx, &req)?;
@@ -102,27 +106,39 @@ pub async fn clone(cx: &Cx, req: CloneRequest) -> Result<Pid> {
     }
     thread.set_regs(&regs);
     if has(req.flags, libc::CLONE_CHILD_SETTID) {
-        thread.actions().store_u32(req.child_tid, pid.cast_unsigned(), true);
+        thread
+            .actions()
+            .store_u32(req.child_tid, pid.cast_unsigned(), true);
     }
 
-    let group = if is_thread { Arc::clone(&cx.task.group) } else { new_group(cx, &req, pid) };
+    let group = if is_thread {
+        Arc::clone(&cx.task.group)
+    } else {
+        new_group(cx, &req, pid)
+    };
     let child = Task::child_of(cx, &req, pid, Arc::clone(&group), mm);
     let _ = child.cell.set(kernel.executor.reserve());
     let pidfd = if has(req.flags, libc::CLONE_PIDFD) {
         let fd = super::glue::pidfd_install(cx, &group)?;
-        cx.write_obj(crate::user::UserRef::new(crate::user::UserAddr(req.pidfd)), &fd)?;
+        cx.write_obj(
+            crate::user::UserRef::new(crate::user::UserAddr(req.pidfd)),
+            &fd,
+        )?;
         Some(fd)
     } else {
         None
     };
     if has(req.flags, libc::CLONE_PARENT_SETTID) {
         // Linux ignores a fault here.
-        let _ = cx.write_obj(crate::user::UserRef::new(crate::user::UserAddr(req.parent_tid)), &pid);
+        let _ = cx.write_obj(
+            crate::user::UserRef::new(crate::user::UserAddr(req.parent_tid)),
+            &pid,
+        );
     }
     if let Err(e) = link(cx, &req, &group, &child) {
         kernel.executor.discard(child.cell());
         if let Some(fd) = pidfd {
-            let _ = cx.task.files().close(fd);
+            let _ = cx.task.files().close(crate::syscalls::Fd(fd));
         }
         return Err(e);
     }
@@ -142,10 +158,15 @@ pub async fn clone(cx: &Cx, req: CloneRequest) -> Result<Pid> {
             }
             _ => return Err(Errno::EAGAIN),
         }
-        cx.wait_killable(&group.vfork_events, || {
-            if group.vfork_done.load(Ordering::SeqCst) { Ok(()) } else { Err(Errno::EAGAIN) }
-        })
-        .await;
+        let _ = cx
+            .wait_killable(&group.vfork_events, || {
+                if group.vfork_done.load(Ordering::SeqCst) {
+                    Ok(())
+                } else {
+                    Err(Errno::EAGAIN)
+                }
+            })
+            .await;
     }
     Ok(pid)
 }
@@ -179,23 +200,43 @@ fn new_group(cx: &Cx, req: &CloneRequest, pid: Pid) -> Arc<ThreadGroup> {
         Arc::new(copy)
     };
     let sibling = has(req.flags, libc::CLONE_PARENT);
-    let parent = if sibling { own.parent() } else { Some(Arc::clone(own)) };
-    let exit_signal = if sibling { own.exit_signal.load(Ordering::Relaxed) } else { req.exit_signal };
+    let parent = if sibling {
+        own.parent()
+    } else {
+        Some(Arc::clone(own))
+    };
+    let exit_signal = if sibling {
+        own.exit_signal.load(Ordering::Relaxed)
+    } else {
+        req.exit_signal
+    };
     let group = ThreadGroup::new(NewGroup {
         pid,
         kernel: Arc::downgrade(cx.kernel()),
-        parent: parent.as_ref().map_or_else(Default::default, Arc::downgrade),
+        parent: parent
+            .as_ref()
+            .map_or_else(Default::default, Arc::downgrade),
         pgrp: own.pgrp(),
         sighand,
         rlimits: *own.rlimits.lock(),
         exit_signal,
     });
-    group.oom_score_adj.store(own.oom_score_adj.load(Ordering::Relaxed), Ordering::Relaxed);
-    group.personality.store(own.personality.load(Ordering::Relaxed), Ordering::Relaxed);
-    group.nice.store(own.nice.load(Ordering::Relaxed), Ordering::Relaxed);
-    group.dumpable.store(own.dumpable.load(Ordering::Relaxed), Ordering::Relaxed);
+    group
+        .oom_score_adj
+        .store(own.oom_score_adj.load(Ordering::Relaxed), Ordering::Relaxed);
+    group
+        .personality
+        .store(own.personality.load(Ordering::Relaxed), Ordering::Relaxed);
+    group
+        .nice
+        .store(own.nice.load(Ordering::Relaxed), Ordering::Relaxed);
+    group
+        .dumpable
+        .store(own.dumpable.load(Ordering::Relaxed), Ordering::Relaxed);
     *group.exe.lock() = own.exe.lock().clone();
-    group.borrows_space.store(has(req.flags, libc::CLONE_VM), Ordering::Relaxed);
+    group
+        .borrows_space
+        .store(has(req.flags, libc::CLONE_VM), Ordering::Relaxed);
     group
 }
 
@@ -235,10 +276,24 @@ pub(crate) fn undo(cx: &Cx, child: &Arc<Task>) {
 
 impl Task {
     /// A task that takes from `cx`'s what `req` doesn't say otherwise.
-    fn child_of(cx: &Cx, req: &CloneRequest, tid: Pid, group: Arc<ThreadGroup>, mm: Arc<Mm>) -> Arc<Self> {
+    fn child_of(
+        cx: &Cx,
+        req: &CloneRequest,
+        tid: Pid,
+        group: Arc<ThreadGroup>,
+        mm: Arc<Mm>,
+    ) -> Arc<Self> {
         let parent = &cx.task;
-        let fs = if has(req.flags, libc::CLONE_FS) { parent.fs() } else { parent.fs().fork() };
-        let files = if has(req.flags, libc::CLONE_FILES) { parent.files() } else { parent.files().fork() };
+        let fs = if has(req.flags, libc::CLONE_FS) {
+            parent.fs()
+        } else {
+            parent.fs().fork()
+        };
+        let files = if has(req.flags, libc::CLONE_FILES) {
+            parent.files()
+        } else {
+            parent.files().fork()
+        };
         let task = Self::new(super::NewTask {
             tid,
             group,
@@ -261,8 +316,14 @@ impl Task {
         if has(req.flags, libc::CLONE_CHILD_CLEARTID) {
             task.clear_child_tid.store(req.child_tid, Ordering::SeqCst);
         }
-        task.no_new_privs.store(parent.no_new_privs.load(Ordering::Relaxed), Ordering::Relaxed);
-        task.timer_slack.store(parent.timer_slack.load(Ordering::Relaxed), Ordering::Relaxed);
+        task.no_new_privs.store(
+            parent.no_new_privs.load(Ordering::Relaxed),
+            Ordering::Relaxed,
+        );
+        task.timer_slack.store(
+            parent.timer_slack.load(Ordering::Relaxed),
+            Ordering::Relaxed,
+        );
         task
     }
 }

@@ -107,7 +107,12 @@ impl Creds {
 
     /// What execve(2) makes of capabilities (capabilities(7), "Transformation of capabilities during execve()").
     /// `file_caps`: permitted, inheritable, effective flag of the file.
-    pub fn apply_exec(&mut self, setuid: bool, setgid: bool, file_caps: Option<(CapSet, CapSet, bool)>) {
+    pub fn apply_exec(
+        &mut self,
+        setuid: bool,
+        setgid: bool,
+        file_caps: Option<(CapSet, CapSet, bool)>,
+    ) {
         const NOROOT: u32 = 1;
         let (mut permitted, mut inheritable, mut effective) = file_caps.unwrap_or((0, 0, false));
         let privileged_file = file_caps.is_some();
@@ -122,8 +127,13 @@ impl Creds {
         if setuid || setgid || privileged_file {
             self.ambient = 0;
         }
-        self.permitted = (self.inheritable & inheritable) | (permitted & self.bounding) | self.ambient;
-        self.effective = if effective { self.permitted } else { self.ambient };
+        self.permitted =
+            (self.inheritable & inheritable) | (permitted & self.bounding) | self.ambient;
+        self.effective = if effective {
+            self.permitted
+        } else {
+            self.ambient
+        };
         self.suid = self.euid;
         self.fsuid = self.euid;
         self.sgid = self.egid;

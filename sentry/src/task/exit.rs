@@ -3,7 +3,9 @@
 use super::{Cx, Task, ThreadGroup};
 use crate::kernel::Kernel;
 use crate::vfs::FdTable;
-use arch::abi::{CLD_DUMPED, CLD_EXITED, CLD_KILLED, Rusage, SA_NOCLDWAIT, SI_USER, SigInfo, Timeval};
+use arch::abi::{
+    CLD_DUMPED, CLD_EXITED, CLD_KILLED, Rusage, SA_NOCLDWAIT, SI_USER, SigInfo, Timeval,
+};
 use arch::signal::Signal;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -118,7 +120,8 @@ fn exit_process(kernel: &Arc<Kernel>, group: &Arc<ThreadGroup>, status: i32) {
     }
     for child in &orphans {
         if let Some(signal) = Signal::from_raw(child.pdeath_signal.load(Ordering::Relaxed)) {
-            let _ = crate::signal::send_to_group(child, SigInfo::kill(signal, SI_USER, group.pid, 0));
+            let _ =
+                crate::signal::send_to_group(child, SigInfo::kill(signal, SI_USER, group.pid, 0));
         }
     }
     for child in orphans.iter().filter(|c| c.is_zombie()) {
@@ -149,9 +152,13 @@ fn reparent_children(kernel: &Arc<Kernel>, group: &Arc<ThreadGroup>) -> Vec<Arc<
         }
         reaper = up;
     }
-    let reaper = reaper.or_else(|| tree.group(1)).filter(|r| r.pid != group.pid);
+    let reaper = reaper
+        .or_else(|| tree.group(1))
+        .filter(|r| r.pid != group.pid);
     for child in &children {
-        child.links.lock().parent = reaper.as_ref().map_or_else(Default::default, Arc::downgrade);
+        child.links.lock().parent = reaper
+            .as_ref()
+            .map_or_else(Default::default, Arc::downgrade);
         child.exit_signal.store(libc::SIGCHLD, Ordering::Relaxed);
         if let Some(reaper) = &reaper {
             reaper.links.lock().children.push(Arc::clone(child));
@@ -162,14 +169,17 @@ fn reparent_children(kernel: &Arc<Kernel>, group: &Arc<ThreadGroup>) -> Vec<Arc<
 
 /// The exit signal and the wake of wait4(2); a parent that ignores SIGCHLD never sees a zombie.
 fn notify_parent_of_exit(kernel: &Arc<Kernel>, group: &Arc<ThreadGroup>) {
-    let Some(status) = *group.zombie.lock() else { return };
+    let Some(status) = *group.zombie.lock() else {
+        return;
+    };
     let Some(parent) = group.parent() else {
         reap(kernel, group);
         return;
     };
     let signal = Signal::from_raw(group.exit_signal.load(Ordering::Relaxed));
     let action = parent.sighand().get(Signal::SIGCHLD);
-    let unwanted = signal == Some(Signal::SIGCHLD) && (action.is_ignore() || action.has(SA_NOCLDWAIT));
+    let unwanted =
+        signal == Some(Signal::SIGCHLD) && (action.is_ignore() || action.has(SA_NOCLDWAIT));
     if unwanted {
         reap(kernel, group);
     }
@@ -178,7 +188,15 @@ fn notify_parent_of_exit(kernel: &Arc<Kernel>, group: &Arc<ThreadGroup>) {
         let uid = group.leader().map_or(0, |l| l.creds().uid);
         let usage = group.usage.lock().own;
         let ticks = |t: Timeval| t.sec * 100 + t.usec / 10_000;
-        let info = SigInfo::chld(signal, code, group.pid, uid, value, ticks(usage.utime), ticks(usage.stime));
+        let info = SigInfo::chld(
+            signal,
+            code,
+            group.pid,
+            uid,
+            value,
+            ticks(usage.utime),
+            ticks(usage.stime),
+        );
         let _ = crate::signal::send_to_group(&parent, info);
     }
     parent.child_events.notify_all();
@@ -205,7 +223,11 @@ pub(crate) fn reap(kernel: &Kernel, group: &Arc<ThreadGroup>) -> bool {
     let parent = group.parent();
     group.links.lock().leader = None;
     if let Some(parent) = parent {
-        parent.links.lock().children.retain(|c| !Arc::ptr_eq(c, group));
+        parent
+            .links
+            .lock()
+            .children
+            .retain(|c| !Arc::ptr_eq(c, group));
     }
     true
 }
@@ -214,7 +236,10 @@ pub(crate) fn reap(kernel: &Kernel, group: &Arc<ThreadGroup>) -> bool {
 pub fn add_usage(a: &mut Rusage, b: &Rusage) {
     let sum = |x: Timeval, y: Timeval| {
         let us = x.usec + y.usec;
-        Timeval { sec: x.sec + y.sec + us / 1_000_000, usec: us % 1_000_000 }
+        Timeval {
+            sec: x.sec + y.sec + us / 1_000_000,
+            usec: us % 1_000_000,
+        }
     };
     a.utime = sum(a.utime, b.utime);
     a.stime = sum(a.stime, b.stime);

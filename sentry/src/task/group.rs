@@ -174,7 +174,10 @@ impl ThreadGroup {
 
     /// Soft limit of a resource.
     pub fn rlimit(&self, resource: u32) -> u64 {
-        self.rlimits.lock().get(resource as usize).map_or(u64::MAX, |l| l.0)
+        self.rlimits
+            .lock()
+            .get(resource as usize)
+            .map_or(u64::MAX, |l| l.0)
     }
 
     /// Queued signals at most.

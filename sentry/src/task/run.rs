@@ -95,15 +95,27 @@ pub(crate) async fn perform(cx: &Cx) -> Event {
 }
 
 async fn handle(cx: &Cx, event: Option<Event>) -> Next {
-    let Some(event) = event else { return Next::Resume };
+    let Some(event) = event else {
+        return Next::Resume;
+    };
     match event {
         Event::Syscall { nr, args, arch } => syscall(cx, nr, args, arch).await,
-        Event::Fault { signo, code, addr, trapno, err } => {
+        Event::Fault {
+            signo,
+            code,
+            addr,
+            trapno,
+            err,
+        } => {
             fault(cx, signo, code, addr, trapno, err);
             Next::Resume
         }
         Event::Kick | Event::Parked => Next::Resume,
-        Event::FutexInterrupted { nr, args, elapsed_ns } => {
+        Event::FutexInterrupted {
+            nr,
+            args,
+            elapsed_ns,
+        } => {
             let result = super::glue::futex_interrupted(cx, nr, args, elapsed_ns);
             finish(cx, nr, result);
             Next::Resume
@@ -114,7 +126,10 @@ async fn handle(cx: &Cx, event: Option<Event>) -> Next {
         }
         Event::WriteBackFault { addr } => {
             // The VMA map said that it could be written, and it changed meanwhile: the application raced with itself.
-            crate::signal::send::force(&cx.task, SigInfo::fault(Signal::SIGSEGV, arch::abi::SEGV_MAPERR, addr));
+            crate::signal::send::force(
+                &cx.task,
+                SigInfo::fault(Signal::SIGSEGV, arch::abi::SEGV_MAPERR, addr),
+            );
             Next::Resume
         }
         Event::Dead { status } => {
@@ -159,7 +174,9 @@ fn finish(cx: &Cx, nr: u64, result: arch::Result<u64>) {
 
 /// What a restart code turns into (arch_do_signal_or_restart): with a handler about to run, EINTR for some classes.
 pub(crate) fn resolve_restart(cx: &Cx, handler: Option<u64>) {
-    let Some((code, nr)) = cx.pending_restart.lock().take() else { return };
+    let Some((code, nr)) = cx.pending_restart.lock().take() else {
+        return;
+    };
     let restart = match (code, handler) {
         (Errno::ERESTARTNOINTR, _) | (_, None) => true,
         (Errno::ERESTARTSYS, Some(flags)) => flags & SA_RESTART != 0,
@@ -172,14 +189,20 @@ pub(crate) fn resolve_restart(cx: &Cx, handler: Option<u64>) {
     }
     let mut regs = thread.regs();
     regs.rip = regs.rip.wrapping_sub(SYSCALL_LEN);
-    regs.rax = if code == Errno::ERESTART_RESTARTBLOCK { arch::nr::RESTART_SYSCALL } else { nr };
+    regs.rax = if code == Errno::ERESTART_RESTARTBLOCK {
+        arch::nr::RESTART_SYSCALL
+    } else {
+        nr
+    };
     thread.set_regs(&regs);
 }
 
 fn fault(cx: &Cx, signo: i32, code: i32, addr: u64, trapno: u64, err: u64) {
     // The host knows the address space as it is; what it reports is what Linux would have reported.
     // A trap's code and address come from the host too.
-    let signal = Signal::from_raw(signo).filter(|s| SigSet::SYNCHRONOUS.contains(*s)).unwrap_or(Signal::SIGSEGV);
+    let signal = Signal::from_raw(signo)
+        .filter(|s| SigSet::SYNCHRONOUS.contains(*s))
+        .unwrap_or(Signal::SIGSEGV);
     crate::signal::send::force(&cx.task, SigInfo::fault(signal, code, addr));
     cx.task.last_fault.lock().replace((trapno, err, addr));
 }
@@ -197,14 +220,28 @@ fn action_failed(cx: &Cx, index: usize, errno: Errno) {
 pub async fn restart_syscall(cx: &Cx) -> arch::Result<u64> {
     let block = cx.restart.lock().take();
     match block {
-        Some(RestartBlock::Nanosleep { clock, deadline, rem }) => {
-            crate::syscalls::time::sleep_until(cx, clock, deadline, rem).await.map(|()| 0)
-        }
-        Some(RestartBlock::Poll { fds, nfds, deadline }) => {
+        Some(RestartBlock::Nanosleep {
+            clock,
+            deadline,
+            rem,
+        }) => crate::syscalls::time::sleep_until(cx, clock, deadline, rem)
+            .await
+            .map(|()| 0),
+        Some(RestartBlock::Poll {
+            fds,
+            nfds,
+            deadline,
+        }) => {
             let _ = (fds, nfds, deadline);
             Err(Errno::EINTR)
         }
-        Some(RestartBlock::Futex { addr, val, deadline, op, bitset }) => {
+        Some(RestartBlock::Futex {
+            addr,
+            val,
+            deadline,
+            op,
+            bitset,
+        }) => {
             let _ = (addr, val, deadline, op, bitset);
             Err(Errno::EINTR)
         }

@@ -65,9 +65,16 @@ impl Tasks {
     /// A free id: not a thread's, not a process's, not a process group's or session's that still has members.
     pub(crate) fn alloc_pid(&mut self) -> Result<Pid> {
         for _ in 0..PID_MAX {
-            self.last_pid = if self.last_pid + 1 >= PID_MAX { PID_RESTART } else { self.last_pid + 1 };
+            self.last_pid = if self.last_pid + 1 >= PID_MAX {
+                PID_RESTART
+            } else {
+                self.last_pid + 1
+            };
             let pid = self.last_pid;
-            if !self.tasks.contains_key(&pid) && !self.groups.contains_key(&pid) && !self.id_in_use(pid) {
+            if !self.tasks.contains_key(&pid)
+                && !self.groups.contains_key(&pid)
+                && !self.id_in_use(pid)
+            {
                 return Ok(pid);
             }
         }
@@ -116,7 +123,11 @@ impl Tasks {
 
     /// The processes of a process group.
     pub fn pgrp_members(&self, id: Pid) -> Vec<Arc<ThreadGroup>> {
-        self.groups.values().filter(|g| g.pgrp().id == id).cloned().collect()
+        self.groups
+            .values()
+            .filter(|g| g.pgrp().id == id)
+            .cloned()
+            .collect()
     }
 
     /// A process group by id, if it has members.
@@ -142,6 +153,8 @@ impl Tasks {
 
     /// Whether a member of the process group is stopped.
     pub fn pgrp_has_stopped(&self, id: Pid) -> bool {
-        self.groups.values().any(|g| g.pgrp().id == id && g.signals.lock().stop.complete)
+        self.groups
+            .values()
+            .any(|g| g.pgrp().id == id && g.signals.lock().stop.complete)
     }
 }

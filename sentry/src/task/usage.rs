@@ -7,8 +7,14 @@ use std::sync::atomic::Ordering;
 /// A usage that consists of CPU time only, all of it user time: the host doesn't tell apart what the Sentry did.
 pub fn usage_of(ns: u64) -> Rusage {
     let us = ns / 1000;
-    let time = Timeval { sec: (us / 1_000_000).cast_signed(), usec: (us % 1_000_000).cast_signed() };
-    Rusage { utime: time, ..Rusage::default() }
+    let time = Timeval {
+        sec: (us / 1_000_000).cast_signed(),
+        usec: (us % 1_000_000).cast_signed(),
+    };
+    Rusage {
+        utime: time,
+        ..Rusage::default()
+    }
 }
 
 fn nanos(t: Timeval) -> u64 {
@@ -26,7 +32,11 @@ impl ThreadGroup {
         if self.borrows_space.load(Ordering::Relaxed) {
             return 0;
         }
-        let space = self.threads().first().and_then(|t| t.try_mm()).map(|mm| mm.space.clone());
+        let space = self
+            .threads()
+            .first()
+            .and_then(|t| t.try_mm())
+            .map(|mm| mm.space.clone());
         let pid = space.filter(|s| !s.is_dead()).and_then(|s| s.host_pid());
         pid.map_or(0, |pid| crate::host::sys::cpu_time(pid, false))
     }

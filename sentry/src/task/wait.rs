@@ -39,7 +39,8 @@ pub async fn wait(cx: &Cx, which: Which, options: i32) -> Result<Option<Report>>
         Ok(None) => Err(Errno::EAGAIN),
         Err(e) => Err(e),
     };
-    cx.wait(&group.child_events, PollEvents::all(), None, once).await
+    cx.wait(&group.child_events, PollEvents::all(), None, once)
+        .await
 }
 
 fn eligible(child: &ThreadGroup, which: Which, options: i32) -> bool {
@@ -56,7 +57,12 @@ fn scan(cx: &Cx, which: Which, options: i32) -> Result<Option<Report>> {
     let group = &cx.task.group;
     let children: Vec<Arc<ThreadGroup>> = {
         let links = group.links.lock();
-        links.children.iter().filter(|c| eligible(c, which, options)).cloned().collect()
+        links
+            .children
+            .iter()
+            .filter(|c| eligible(c, which, options))
+            .cloned()
+            .collect()
     };
     if children.is_empty() {
         return Err(Errno::ECHILD);
@@ -72,7 +78,14 @@ fn scan(cx: &Cx, which: Which, options: i32) -> Result<Option<Report>> {
 fn examine(cx: &Cx, child: &Arc<ThreadGroup>, options: i32) -> Option<Report> {
     let peek = options & libc::WNOWAIT != 0;
     let uid = child.leader().map_or(0, |l| l.creds().uid);
-    let report = |status, code, value, usage| Report { pid: child.pid, uid, status, code, value, usage };
+    let report = |status, code, value, usage| Report {
+        pid: child.pid,
+        uid,
+        status,
+        code,
+        value,
+        usage,
+    };
     if options & libc::WEXITED != 0 {
         let status = *child.zombie.lock();
         if let Some(status) = status {
@@ -92,11 +105,21 @@ fn examine(cx: &Cx, child: &Arc<ThreadGroup>, options: i32) -> Option<Report> {
     if options & libc::WSTOPPED != 0 && signals.stop.report_stopped {
         let signo = signals.stop.signal?.raw();
         signals.stop.report_stopped = peek;
-        return Some(report((signo << 8) | 0x7f, arch::abi::CLD_STOPPED, signo, Rusage::default()));
+        return Some(report(
+            (signo << 8) | 0x7f,
+            arch::abi::CLD_STOPPED,
+            signo,
+            Rusage::default(),
+        ));
     }
     if options & libc::WCONTINUED != 0 && signals.stop.report_continued {
         signals.stop.report_continued = peek;
-        return Some(report(0xffff, arch::abi::CLD_CONTINUED, libc::SIGCONT, Rusage::default()));
+        return Some(report(
+            0xffff,
+            arch::abi::CLD_CONTINUED,
+            libc::SIGCONT,
+            Rusage::default(),
+        ));
     }
     None
 }

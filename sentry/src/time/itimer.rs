@@ -26,8 +26,12 @@ struct RealTarget(Weak<ThreadGroup>);
 
 impl TimerTarget for RealTarget {
     fn expired(&self, id: TimerId) {
-        let Some(group) = self.0.upgrade() else { return };
-        let Some(kernel) = group.kernel.upgrade() else { return };
+        let Some(group) = self.0.upgrade() else {
+            return;
+        };
+        let Some(kernel) = group.kernel.upgrade() else {
+            return;
+        };
         {
             let mut state = group.timers.real.0.lock();
             if state.armed != Some(id) {
@@ -38,7 +42,11 @@ impl TimerTarget for RealTarget {
                 // Skips periods that were missed, keeps the phase.
                 let late = monotonic_ns().saturating_sub(state.deadline) / state.interval;
                 state.deadline += state.interval * (late + 1);
-                state.armed = Some(kernel.timers.add(state.deadline, Arc::new(Self(self.0.clone()))));
+                state.armed = Some(
+                    kernel
+                        .timers
+                        .add(state.deadline, Arc::new(Self(self.0.clone()))),
+                );
             }
         }
         let _ = send_to_group(&group, SigInfo::kernel(Signal::SIGALRM));
@@ -79,8 +87,12 @@ struct CpuTarget(Weak<ThreadGroup>, usize);
 
 impl TimerTarget for CpuTarget {
     fn expired(&self, id: TimerId) {
-        let Some(group) = self.0.upgrade() else { return };
-        let Some(kernel) = group.kernel.upgrade() else { return };
+        let Some(group) = self.0.upgrade() else {
+            return;
+        };
+        let Some(kernel) = group.kernel.upgrade() else {
+            return;
+        };
         let now = group.cpu_ns();
         let fired = {
             let mut timers = group.timers.cpu.lock();
@@ -90,16 +102,27 @@ impl TimerTarget for CpuTarget {
             }
             let fired = now >= timer.at;
             if fired {
-                timer.at = if timer.interval > 0 { now + timer.interval } else { 0 };
+                timer.at = if timer.interval > 0 {
+                    now + timer.interval
+                } else {
+                    0
+                };
             }
             timer.armed = (timer.at > 0).then(|| {
                 let wait = timer.at.saturating_sub(now).max(CPU_TICK);
-                kernel.timers.add(monotonic_ns() + wait, Arc::new(Self(self.0.clone(), self.1)))
+                kernel.timers.add(
+                    monotonic_ns() + wait,
+                    Arc::new(Self(self.0.clone(), self.1)),
+                )
             });
             fired
         };
         if fired {
-            let signal = if self.1 == 0 { Signal::SIGVTALRM } else { Signal::SIGPROF };
+            let signal = if self.1 == 0 {
+                Signal::SIGVTALRM
+            } else {
+                Signal::SIGPROF
+            };
             let _ = send_to_group(&group, SigInfo::kernel(signal));
         }
     }
@@ -111,14 +134,22 @@ pub fn get_itimer(cx: &Cx, which: i32) -> Result<(u64, u64)> {
     match which {
         libc::ITIMER_REAL => {
             let state = group.timers.real.0.lock();
-            let left = if state.armed.is_some() { state.deadline.saturating_sub(monotonic_ns()).max(1) } else { 0 };
+            let left = if state.armed.is_some() {
+                state.deadline.saturating_sub(monotonic_ns()).max(1)
+            } else {
+                0
+            };
             Ok((left, state.interval))
         }
         libc::ITIMER_VIRTUAL | libc::ITIMER_PROF => {
             let now = group.cpu_ns();
             let timers = group.timers.cpu.lock();
             let timer = &timers[index(which)];
-            let left = if timer.armed.is_some() { timer.at.saturating_sub(now).max(1) } else { 0 };
+            let left = if timer.armed.is_some() {
+                timer.at.saturating_sub(now).max(1)
+            } else {
+                0
+            };
             Ok((left, timer.interval))
         }
         _ => Err(Errno::EINVAL),
@@ -142,7 +173,11 @@ pub fn set_itimer(cx: &Cx, which: i32, value: u64, interval: u64) -> Result<(u64
         state.interval = interval;
         if value > 0 {
             state.deadline = monotonic_ns().saturating_add(value);
-            state.armed = Some(kernel.timers.add(state.deadline, Arc::new(RealTarget(Arc::downgrade(group)))));
+            state.armed = Some(
+                kernel
+                    .timers
+                    .add(state.deadline, Arc::new(RealTarget(Arc::downgrade(group)))),
+            );
         }
     } else {
         let now = group.cpu_ns();
@@ -150,10 +185,18 @@ pub fn set_itimer(cx: &Cx, which: i32, value: u64, interval: u64) -> Result<(u64
         let timer = &mut timers[index(which)];
         timer.cancel(kernel);
         timer.interval = interval;
-        timer.at = if value > 0 { now.saturating_add(value) } else { 0 };
+        timer.at = if value > 0 {
+            now.saturating_add(value)
+        } else {
+            0
+        };
         if value > 0 {
             let target = Arc::new(CpuTarget(Arc::downgrade(group), index(which)));
-            timer.armed = Some(kernel.timers.add(monotonic_ns() + value.max(CPU_TICK), target));
+            timer.armed = Some(
+                kernel
+                    .timers
+                    .add(monotonic_ns() + value.max(CPU_TICK), target),
+            );
         }
     }
     Ok(old)

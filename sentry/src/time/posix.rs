@@ -62,18 +62,36 @@ struct Target {
 }
 
 fn is_cpu(clock: i32) -> bool {
-    clock < 0 || matches!(clock, libc::CLOCK_PROCESS_CPUTIME_ID | libc::CLOCK_THREAD_CPUTIME_ID)
+    clock < 0
+        || matches!(
+            clock,
+            libc::CLOCK_PROCESS_CPUTIME_ID | libc::CLOCK_THREAD_CPUTIME_ID
+        )
 }
 
 impl TimerTarget for Target {
     fn expired(&self, fired: TimerId) {
-        let Some(group) = self.group.upgrade() else { return };
-        let Some(kernel) = group.kernel.upgrade() else { return };
+        let Some(group) = self.group.upgrade() else {
+            return;
+        };
+        let Some(kernel) = group.kernel.upgrade() else {
+            return;
+        };
         let (notify, value) = {
             let mut timers = group.timers.posix.lock();
-            let Some(timer) = timers.timers.get_mut(&self.id).filter(|t| t.armed == Some(fired)) else { return };
+            let Some(timer) = timers
+                .timers
+                .get_mut(&self.id)
+                .filter(|t| t.armed == Some(fired))
+            else {
+                return;
+            };
             timer.armed = None;
-            let now = if is_cpu(timer.clock) { group.cpu_ns() } else { monotonic_ns() };
+            let now = if is_cpu(timer.clock) {
+                group.cpu_ns()
+            } else {
+                monotonic_ns()
+            };
             if is_cpu(timer.clock) && now < timer.deadline {
                 let wait = (timer.deadline - now).max(4_000_000);
                 timer.armed = Some(kernel.timers.add(monotonic_ns() + wait, self.again()));
@@ -82,8 +100,14 @@ impl TimerTarget for Target {
             let mut expiries = 1;
             if timer.interval > 0 {
                 expiries += now.saturating_sub(timer.deadline) / timer.interval;
-                timer.deadline = timer.deadline.saturating_add(timer.interval.saturating_mul(expiries));
-                let at = if is_cpu(timer.clock) { monotonic_ns() + timer.interval.max(4_000_000) } else { timer.deadline };
+                timer.deadline = timer
+                    .deadline
+                    .saturating_add(timer.interval.saturating_mul(expiries));
+                let at = if is_cpu(timer.clock) {
+                    monotonic_ns() + timer.interval.max(4_000_000)
+                } else {
+                    timer.deadline
+                };
                 timer.armed = Some(kernel.timers.add(at, self.again()));
             }
             if timer.queued {
@@ -108,7 +132,10 @@ impl TimerTarget for Target {
 
 impl Target {
     fn again(&self) -> Arc<Self> {
-        Arc::new(Self { group: self.group.clone(), id: self.id })
+        Arc::new(Self {
+            group: self.group.clone(),
+            id: self.id,
+        })
     }
 }
 
@@ -127,7 +154,11 @@ pub fn create(cx: &Cx, clock: i32, event: Option<SigEvent>) -> Result<i32> {
         super::clock::read(cx, clock)?;
     } else if !known {
         let exists = super::clock::read(cx, clock).is_ok();
-        return Err(if exists { Errno::EOPNOTSUPP } else { Errno::EINVAL });
+        return Err(if exists {
+            Errno::EOPNOTSUPP
+        } else {
+            Errno::EINVAL
+        });
     }
     let group = &cx.task.group;
     let (notify, value) = match &event {
@@ -171,15 +202,23 @@ pub fn create(cx: &Cx, clock: i32, event: Option<SigEvent>) -> Result<i32> {
 }
 
 fn now_of(group: &ThreadGroup, timer: &PosixTimer) -> u64 {
-    if is_cpu(timer.clock) { group.cpu_ns() } else { monotonic_ns() }
+    if is_cpu(timer.clock) {
+        group.cpu_ns()
+    } else {
+        monotonic_ns()
+    }
 }
 
 fn left(group: &ThreadGroup, timer: &PosixTimer) -> (u64, u64) {
-    let left = if timer.armed.is_some() || (matches!(timer.notify, Notify::None) && timer.deadline > 0) {
-        timer.deadline.saturating_sub(now_of(group, timer)).max(u64::from(timer.armed.is_some()))
-    } else {
-        0
-    };
+    let left =
+        if timer.armed.is_some() || (matches!(timer.notify, Notify::None) && timer.deadline > 0) {
+            timer
+                .deadline
+                .saturating_sub(now_of(group, timer))
+                .max(u64::from(timer.armed.is_some()))
+        } else {
+            0
+        };
     (left, timer.interval)
 }
 
@@ -207,7 +246,10 @@ pub fn settime(cx: &Cx, id: i32, absolute: bool, value: u64, interval: u64) -> R
         } else {
             timer.deadline
         };
-        let target = Arc::new(Target { group: Arc::downgrade(group), id });
+        let target = Arc::new(Target {
+            group: Arc::downgrade(group),
+            id,
+        });
         timer.armed = Some(cx.kernel().timers.add(at, target));
     }
     Ok(old)
@@ -217,19 +259,33 @@ pub fn settime(cx: &Cx, id: i32, absolute: bool, value: u64, interval: u64) -> R
 pub fn gettime(cx: &Cx, id: i32) -> Result<(u64, u64)> {
     let group = &cx.task.group;
     let timers = group.timers.posix.lock();
-    timers.timers.get(&id).map(|t| left(group, t)).ok_or(Errno::EINVAL)
+    timers
+        .timers
+        .get(&id)
+        .map(|t| left(group, t))
+        .ok_or(Errno::EINVAL)
 }
 
 /// timer_getoverrun(2).
 pub fn overrun(cx: &Cx, id: i32) -> Result<i32> {
     let timers = cx.task.group.timers.posix.lock();
-    timers.timers.get(&id).map(|t| t.last_overrun).ok_or(Errno::EINVAL)
+    timers
+        .timers
+        .get(&id)
+        .map(|t| t.last_overrun)
+        .ok_or(Errno::EINVAL)
 }
 
 /// timer_delete(2). Its queued signal goes too.
 pub fn delete(cx: &Cx, id: i32) -> Result<()> {
     let group = &cx.task.group;
-    let timer = group.timers.posix.lock().timers.remove(&id).ok_or(Errno::EINVAL)?;
+    let timer = group
+        .timers
+        .posix
+        .lock()
+        .timers
+        .remove(&id)
+        .ok_or(Errno::EINVAL)?;
     if let Some(armed) = timer.armed {
         cx.kernel().timers.cancel(armed);
     }
