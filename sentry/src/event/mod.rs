@@ -1,6 +1,9 @@
 //! Objects that a descriptor makes of an event: pipes, event counters, timers, epoll instances.
 
+pub mod epoll;
+pub mod eventfd;
 pub mod pipe;
+pub mod timerfd;
 
 use arch::abi::Stat;
 
@@ -23,4 +26,10 @@ pub fn anon_stat(dev: u64, ino: u64, mode: u32, uid: u32, gid: u32) -> Stat {
         blksize: 4096,
         ..Stat::default()
     }
+}
+
+/// fstat(2) of what stands on the one anonymous inode: eventfd, epoll, timerfd, signalfd. No file type, mode 0600.
+pub fn anon_inode_stat() -> Stat {
+    static INO: std::sync::LazyLock<u64> = std::sync::LazyLock::new(crate::vfs::next_ino);
+    anon_stat(ANON_DEV, *INO, 0o600, 0, 0)
 }
