@@ -156,7 +156,10 @@ mod tests {
     #[test]
     fn a_semaphore_gives_one_at_a_time() {
         let file = EventFd::open(2, true, 0);
-        assert_eq!((read(&file), read(&file), read(&file)), (Ok(1), Ok(1), Err(Errno::EAGAIN)));
+        assert_eq!(
+            (read(&file), read(&file), read(&file)),
+            (Ok(1), Ok(1), Err(Errno::EAGAIN))
+        );
     }
 
     #[test]
@@ -172,7 +175,13 @@ mod tests {
     #[test]
     fn short_buffers_are_einval() {
         let file = EventFd::open(1, false, 0);
-        assert_eq!(file.ops.read(&file, 0, &mut VecSink::new(7)), Err(Errno::EINVAL));
-        assert_eq!(file.ops.write(&file, 0, &mut SliceSource(&[0; 7])), Err(Errno::EINVAL));
+        assert_eq!(
+            file.ops.read(&file, 0, &mut VecSink::new(7)),
+            Err(Errno::EINVAL)
+        );
+        assert_eq!(
+            file.ops.write(&file, 0, &mut SliceSource(&[0; 7])),
+            Err(Errno::EINVAL)
+        );
     }
 }

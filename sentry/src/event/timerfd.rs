@@ -48,13 +48,17 @@ struct State {
 impl State {
     /// Counts the expirations up to `now`.
     fn catch_up(&mut self, now: i128) {
-        let Some(deadline) = self.deadline else { return };
+        let Some(deadline) = self.deadline else {
+            return;
+        };
         if now < deadline {
             return;
         }
         if self.interval > 0 {
             let periods = (now - deadline) / self.interval + 1;
-            self.ticks = self.ticks.saturating_add(u64::try_from(periods).unwrap_or(u64::MAX));
+            self.ticks = self
+                .ticks
+                .saturating_add(u64::try_from(periods).unwrap_or(u64::MAX));
             self.deadline = Some(deadline + periods * self.interval);
         } else {
             self.ticks += 1;
@@ -93,7 +97,9 @@ impl Timer {
 
     /// Arms the timer for its deadline, if it has one, in place of what was armed before.
     fn arm(self: &Arc<Self>, state: &mut State) {
-        let Some(owner) = self.owner.upgrade() else { return };
+        let Some(owner) = self.owner.upgrade() else {
+            return;
+        };
         if let Some(id) = state.armed.take() {
             owner.timers().cancel(id);
         }
@@ -101,8 +107,14 @@ impl Timer {
         if let Some(deadline) = state.deadline {
             let wait = (deadline - self.now()).max(0);
             let monotonic = i128::from(crate::host::event::monotonic_ns()) + wait;
-            let at = u64::try_from(monotonic).unwrap_or(u64::MAX - 1).min(i64::MAX as u64);
-            state.armed = Some(owner.timers().add(at, Arc::clone(self) as Arc<dyn TimerTarget>));
+            let at = u64::try_from(monotonic)
+                .unwrap_or(u64::MAX - 1)
+                .min(i64::MAX as u64);
+            state.armed = Some(
+                owner
+                    .timers()
+                    .add(at, Arc::clone(self) as Arc<dyn TimerTarget>),
+            );
         }
     }
 
@@ -151,7 +163,10 @@ impl TimerFd {
             state: Mutex::default(),
             queue: WaitQueue::new(),
         });
-        Ok(File::new(Box::new(Self(timer)), flags | libc::O_RDWR as u32))
+        Ok(File::new(
+            Box::new(Self(timer)),
+            flags | libc::O_RDWR as u32,
+        ))
     }
 
     /// timerfd_settime(2), arguments validated here (EINVAL). Returns the old setting.
@@ -198,7 +213,10 @@ impl TimerFd {
 fn setting(state: &State, now: i128) -> Itimerspec {
     let left = state.deadline.map_or(0, |d| (d - now).max(1));
     let span = |ns: i128| Timespec::from_nanos(i64::try_from(ns).unwrap_or(i64::MAX));
-    Itimerspec { interval: span(state.interval), value: span(left) }
+    Itimerspec {
+        interval: span(state.interval),
+        value: span(left),
+    }
 }
 
 impl Drop for TimerFd {
@@ -240,7 +258,11 @@ impl FileOps for TimerFd {
     fn poll(&self, _: &File) -> PollEvents {
         let state = self.0.state.lock();
         let due = state.deadline.is_some_and(|d| d <= self.0.now());
-        if state.ticks > 0 || due { PollEvents::IN } else { PollEvents::empty() }
+        if state.ticks > 0 || due {
+            PollEvents::IN
+        } else {
+            PollEvents::empty()
+        }
     }
 
     fn wait_queue(&self) -> Option<&WaitQueue> {
@@ -250,7 +272,11 @@ impl FileOps for TimerFd {
     fn fdinfo(&self, _: &File, out: &mut Vec<u8>) {
         let (left, ticks, flags) = {
             let state = self.0.state.lock();
-            (setting(&state, self.0.now()), state.ticks, state.settime_flags)
+            (
+                setting(&state, self.0.now()),
+                state.ticks,
+                state.settime_flags,
+            )
         };
         let text = format!(
             "clockid: {}\nticks: {ticks}\nsettime flags: 0{flags:o}\nit_value: ({}, {})\nit_interval: ({}, {})\n",
@@ -279,7 +305,10 @@ mod tests {
     }
 
     fn spec(value: i64, interval: i64) -> Itimerspec {
-        Itimerspec { interval: Timespec::from_nanos(interval), value: Timespec::from_nanos(value) }
+        Itimerspec {
+            interval: Timespec::from_nanos(interval),
+            value: Timespec::from_nanos(value),
+        }
     }
 
     fn read(file: &File) -> Result<u64> {
@@ -307,7 +336,8 @@ mod tests {
         let now = crate::host::event::monotonic_ns();
         // Due an hour ago and every second since.
         let first = now as i64 - 3600 * 1000 * MS;
-        fd.set(libc::TFD_TIMER_ABSTIME, &spec(first, 1000 * MS)).unwrap();
+        fd.set(libc::TFD_TIMER_ABSTIME, &spec(first, 1000 * MS))
+            .unwrap();
         assert!(read(&file).unwrap() >= 3600);
         let left = fd.get();
         assert_eq!(left.interval.to_nanos(), 1000 * MS);

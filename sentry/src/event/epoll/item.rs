@@ -22,7 +22,10 @@ pub(super) struct Key {
 
 impl Key {
     pub fn new(fd: i32, file: &Arc<File>) -> Self {
-        Self { fd, file: Arc::as_ptr(file).addr() }
+        Self {
+            fd,
+            file: Arc::as_ptr(file).addr(),
+        }
     }
 }
 
@@ -97,12 +100,15 @@ impl Item {
 
     /// Undoes `disable`.
     pub fn enable(&self) {
-        self.interest.store(self.armed.load(Ordering::SeqCst), Ordering::SeqCst);
+        self.interest
+            .store(self.armed.load(Ordering::SeqCst), Ordering::SeqCst);
     }
 
     /// Enters the file's wait queue.
     pub fn attach(&self, file: &Arc<File>) {
-        let (Some(queue), Some(me)) = (file.ops.wait_queue(), self.me.upgrade()) else { return };
+        let (Some(queue), Some(me)) = (file.ops.wait_queue(), self.me.upgrade()) else {
+            return;
+        };
         let interest = self.interest();
         let events = PollEvents::from_bits_truncate(interest & !PRIVATE);
         let id = queue.add(events, interest & EXCLUSIVE != 0, me);
@@ -208,4 +214,3 @@ impl FileWatcher for Item {
         self.kill();
     }
 }
-

@@ -38,7 +38,13 @@ pub const EDGE: u32 = 1 << 31;
 /// What is not readiness.
 const PRIVATE: u32 = EXCLUSIVE | WAKEUP | ONESHOT | EDGE;
 /// What may go with EPOLLEXCLUSIVE.
-const EXCLUSIVE_OK: u32 = PollEvents::IN.union(PollEvents::OUT).union(PollEvents::ALWAYS).bits() | EXCLUSIVE | WAKEUP | EDGE;
+const EXCLUSIVE_OK: u32 = PollEvents::IN
+    .union(PollEvents::OUT)
+    .union(PollEvents::ALWAYS)
+    .bits()
+    | EXCLUSIVE
+    | WAKEUP
+    | EDGE;
 
 /// fs.epoll.max_user_watches, for the whole sandbox.
 const MAX_WATCHES: usize = 1 << 20;
@@ -183,7 +189,12 @@ impl Epoll {
     }
 
     fn find(&self, fd: i32, file: &Arc<File>) -> Result<Arc<Item>> {
-        self.set.items.lock().get(&Key::new(fd, file)).cloned().ok_or(Errno::ENOENT)
+        self.set
+            .items
+            .lock()
+            .get(&Key::new(fd, file))
+            .cloned()
+            .ok_or(Errno::ENOENT)
     }
 
     /// Up to `max` events of what is ready; EAGAIN when nothing is.
@@ -195,9 +206,13 @@ impl Epoll {
         // Level-triggered items go round: behind everything else for the next wait.
         let mut again = Vec::new();
         while batch.events.len() < max {
-            let Some(item) = pending.pop_front() else { break };
+            let Some(item) = pending.pop_front() else {
+                break;
+            };
             item.unqueue();
-            let Some((events, data)) = item.poll() else { continue };
+            let Some((events, data)) = item.poll() else {
+                continue;
+            };
             batch.events.push(EpollEvent { events, data });
             let interest = item.interest();
             if interest & ONESHOT != 0 {
@@ -224,7 +239,11 @@ impl Epoll {
             // Others may be waiting for what this round left.
             ready.queue.notify(PollEvents::READABLE);
         }
-        if batch.events.is_empty() { Err(Errno::EAGAIN) } else { Ok(batch) }
+        if batch.events.is_empty() {
+            Err(Errno::EAGAIN)
+        } else {
+            Ok(batch)
+        }
     }
 
     /// Takes back the events from the `delivered`th on: the application's memory would not take them.
@@ -268,7 +287,9 @@ impl FileOps for Epoll {
         let ready = &self.set.ready;
         let _delivery = self.set.delivery.lock();
         loop {
-            let Some(item) = ready.list.lock().pop_front() else { return PollEvents::empty() };
+            let Some(item) = ready.list.lock().pop_front() else {
+                return PollEvents::empty();
+            };
             item.unqueue();
             if item.poll().is_some() {
                 if item.mark_queued() {
@@ -286,7 +307,10 @@ impl FileOps for Epoll {
     fn fdinfo(&self, _: &File, out: &mut Vec<u8>) {
         let items: Vec<_> = self.set.items.lock().values().cloned().collect();
         for item in items {
-            let stat = item.file().and_then(|f| f.ops.stat(&f).ok()).unwrap_or_default();
+            let stat = item
+                .file()
+                .and_then(|f| f.ops.stat(&f).ok())
+                .unwrap_or_default();
             let text = format!(
                 "tfd: {:8} events: {:8x} data: {:16x}  pos:0 ino:{:x} sdev:{:x}\n",
                 item.key.fd,

@@ -21,12 +21,24 @@ pub(super) fn lock() -> MutexGuard<'static, ()> {
 
 /// Instances that `set` watches.
 fn children(set: &Set) -> Vec<Arc<Set>> {
-    let files: Vec<_> = set.items.lock().values().filter_map(|item| item.file()).collect();
-    files.iter().filter_map(|file| file.downcast::<Epoll>().map(|epoll| Arc::clone(&epoll.set))).collect()
+    let files: Vec<_> = set
+        .items
+        .lock()
+        .values()
+        .filter_map(|item| item.file())
+        .collect();
+    files
+        .iter()
+        .filter_map(|file| file.downcast::<Epoll>().map(|epoll| Arc::clone(&epoll.set)))
+        .collect()
 }
 
 fn parents(set: &Set) -> Vec<Arc<Set>> {
-    set.parents.lock().iter().filter_map(std::sync::Weak::upgrade).collect()
+    set.parents
+        .lock()
+        .iter()
+        .filter_map(std::sync::Weak::upgrade)
+        .collect()
 }
 
 /// How many instances the longest chain downwards from `set` has below it; ELOOP when `target` is among them or it is too long.

@@ -87,8 +87,14 @@ fn errors_of_ctl() {
     assert_eq!(epoll(&ep).add(3, &r, event(IN, 0)), Err(Errno::EEXIST));
     epoll(&ep).add(4, &r, event(IN, 0)).unwrap();
     assert_eq!(epoll(&ep).add(9, &ep, event(IN, 0)), Err(Errno::EINVAL));
-    assert_eq!(epoll(&ep).add(5, &r, event(IN | EXCLUSIVE | ONESHOT, 0)), Err(Errno::EINVAL));
-    assert_eq!(epoll(&ep).modify(4, &r, event(IN | EXCLUSIVE, 0)), Err(Errno::EINVAL));
+    assert_eq!(
+        epoll(&ep).add(5, &r, event(IN | EXCLUSIVE | ONESHOT, 0)),
+        Err(Errno::EINVAL)
+    );
+    assert_eq!(
+        epoll(&ep).modify(4, &r, event(IN | EXCLUSIVE, 0)),
+        Err(Errno::EINVAL)
+    );
     epoll(&ep).delete(3, &r).unwrap();
     assert_eq!(epoll(&ep).delete(3, &r), Err(Errno::ENOENT));
 }
@@ -147,7 +153,10 @@ fn an_instance_in_an_instance() {
     assert_eq!(wait(&inner), [(IN, 2)]);
     read(&r, 1);
     assert_eq!(wait(&outer), []);
-    assert_eq!(epoll(&inner).add(11, &outer, event(IN, 0)), Err(Errno::ELOOP));
+    assert_eq!(
+        epoll(&inner).add(11, &outer, event(IN, 0)),
+        Err(Errno::ELOOP)
+    );
     epoll(&outer).delete(10, &inner).unwrap();
     epoll(&inner).add(11, &outer, event(IN, 0)).unwrap();
 }
@@ -156,10 +165,18 @@ fn an_instance_in_an_instance() {
 fn chains_end_at_five() {
     let eps: Vec<_> = (0..6).map(|_| Epoll::open()).collect();
     for n in 0..4 {
-        epoll(&eps[n]).add(n as i32, &eps[n + 1], event(IN, 0)).unwrap();
+        epoll(&eps[n])
+            .add(n as i32, &eps[n + 1], event(IN, 0))
+            .unwrap();
     }
-    assert_eq!(epoll(&eps[4]).add(9, &eps[5], event(IN, 0)), Err(Errno::ELOOP));
-    assert_eq!(epoll(&eps[5]).add(9, &eps[0], event(IN, 0)), Err(Errno::ELOOP));
+    assert_eq!(
+        epoll(&eps[4]).add(9, &eps[5], event(IN, 0)),
+        Err(Errno::ELOOP)
+    );
+    assert_eq!(
+        epoll(&eps[5]).add(9, &eps[0], event(IN, 0)),
+        Err(Errno::ELOOP)
+    );
 }
 
 #[test]
@@ -170,7 +187,10 @@ fn ways_are_bounded() {
     for (n, mid) in mids.iter().take(500).enumerate() {
         epoll(mid).add(n as i32, &bottom, event(IN, 0)).unwrap();
     }
-    assert_eq!(epoll(&mids[500]).add(1, &bottom, event(IN, 0)), Err(Errno::EINVAL));
+    assert_eq!(
+        epoll(&mids[500]).add(1, &bottom, event(IN, 0)),
+        Err(Errno::EINVAL)
+    );
     epoll(&bottom).add(1, &file, event(IN, 0)).unwrap();
     drop(mids);
     epoll(&Epoll::open()).add(1, &bottom, event(IN, 0)).unwrap();
@@ -200,7 +220,9 @@ fn an_exclusive_watch_wakes_one_waiter() {
 fn undelivered_events_come_again() {
     let file = EventFd::open(1, false, 0);
     let ep = Epoll::open();
-    epoll(&ep).add(1, &file, event(OUT | EDGE | ONESHOT, 5)).unwrap();
+    epoll(&ep)
+        .add(1, &file, event(OUT | EDGE | ONESHOT, 5))
+        .unwrap();
     let batch = epoll(&ep).collect(10).unwrap();
     epoll(&ep).take_back(&batch, 0);
     assert_eq!(wait(&ep), [(OUT, 5)]);
