@@ -7,4 +7,5 @@
 
 pub mod event;
 pub mod io;
+pub mod mm;
 pub mod sys;

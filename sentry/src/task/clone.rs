@@ -92,6 +92,9 @@ pub async fn clone(cx: &Cx, req: CloneRequest) -> Result<Pid> {
         }
     };
 
+    if !has(req.flags, libc::CLONE_VM) {
+        cx.task.mm().prepare_fork(cx).await?;
+    }
     let (mut thread, mm) = host_side(cx, &req)?;
     let mut regs = thread.regs();
     regs.rax = 0;
@@ -182,8 +185,7 @@ fn host_side(cx: &Cx, req: &CloneRequest) -> Result<(Thread, Arc<Mm>)> {
     } else {
         let (space, thread) = parent.fork().map_err(|_| Errno::EAGAIN)?;
         drop(parent);
-        let mut thread = thread;
-        let mm = cx.task.mm().fork(space, &mut thread)?;
+        let mm = Arc::new(cx.task.mm().fork(space));
         Ok((thread, mm))
     }
 }

@@ -70,7 +70,16 @@ async fn run_user(cx: &Cx) -> Option<Event> {
         }
     })
     .await;
-    resumed.then(|| cx.thread.lock().event())
+    resumed.then(|| event(cx))
+}
+
+/// Takes the thread's event. Any but ActionFailed shows that its actions have been performed.
+fn event(cx: &Cx) -> Event {
+    let event = cx.thread.lock().event();
+    if !matches!(event, Event::ActionFailed { .. }) {
+        cx.task.mm().actions_performed(cx.task.tid());
+    }
+    event
 }
 
 /// Performs queued actions now, without going on with the application. Returns the event that ended it:
@@ -91,7 +100,7 @@ pub(crate) async fn perform(cx: &Cx) -> Event {
         }
     })
     .await;
-    cx.thread.lock().event()
+    event(cx)
 }
 
 async fn handle(cx: &Cx, event: Option<Event>) -> Next {
@@ -208,12 +217,14 @@ fn fault(cx: &Cx, signo: i32, code: i32, addr: u64, trapno: u64, err: u64) {
 }
 
 fn action_failed(cx: &Cx, index: usize, errno: Errno) {
-    let errno = cx.task.mm().action_failed(cx, index, errno);
+    let answer = cx.task.mm().action_failed(cx, index, errno);
     // A clone(2) whose host clone failed never happened.
     if let Some(child) = cx.pending_child.lock().take() {
         super::clone::undo(cx, &child);
     }
-    cx.thread.lock().set_return(arg::encode(Err(errno)));
+    if let Some(answer) = answer {
+        cx.thread.lock().set_return(arg::encode(answer));
+    }
 }
 
 /// restart_syscall(2): goes on with what the restart block holds.
