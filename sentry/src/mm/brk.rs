@@ -22,15 +22,26 @@ impl State {
             self.heap.brk = wanted;
             return Ok(Done::just(wanted));
         }
-        let mut step = if new < old { self.shrink_heap(who, new, old)? } else { self.grow_heap(who, old, new)? };
-        let Some(step) = &mut step else { return refused };
+        let mut step = if new < old {
+            self.shrink_heap(who, new, old)?
+        } else {
+            self.grow_heap(who, old, new)?
+        };
+        let Some(step) = &mut step else {
+            return refused;
+        };
         step.undo.brk = Some(heap.brk);
         step.on_fail = OnFail::Value(heap.brk);
         self.heap.brk = wanted;
         Ok(Done::one(wanted, step.clone()))
     }
 
-    fn shrink_heap(&mut self, who: &Caller, new: u64, old: u64) -> Result<Option<Step>, super::plan::Stop> {
+    fn shrink_heap(
+        &mut self,
+        who: &Caller,
+        new: u64,
+        old: u64,
+    ) -> Result<Option<Step>, super::plan::Stop> {
         let span = Span::new(new, old);
         self.check_pending(who.tid, span)?;
         // The application may have unmapped it itself.
@@ -40,7 +51,12 @@ impl State {
         }))
     }
 
-    fn grow_heap(&mut self, who: &Caller, old: u64, new: u64) -> Result<Option<Step>, super::plan::Stop> {
+    fn grow_heap(
+        &mut self,
+        who: &Caller,
+        old: u64,
+        new: u64,
+    ) -> Result<Option<Step>, super::plan::Stop> {
         let span = Span::new(old, new);
         let mut vma = Vma::anon(span, Prot::READ | Prot::WRITE);
         vma.flags |= self.lock_future;
@@ -56,7 +72,11 @@ impl State {
         self.check_pending(who.tid, span)?;
         let populate = locked && !vma.flags.contains(VmaFlags::LOCK_ON_FAULT);
         let flags = if populate { libc::MAP_POPULATE } else { 0 };
-        let act = Act::MapAnon { span, prot: vma.prot, flags };
+        let act = Act::MapAnon {
+            span,
+            prot: vma.prot,
+            flags,
+        };
         self.insert(vma);
         Ok(Some(Step::with_undo(act, &[span], Vec::new())))
     }

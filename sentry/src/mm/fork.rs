@@ -36,8 +36,16 @@ impl Mm {
 
 impl State {
     fn fork(&self) -> Self {
-        let mut child = Self { layout: self.layout, heap: self.heap, ..Self::default() };
-        for vma in self.map.iter().filter(|v| !v.flags.contains(VmaFlags::DONT_FORK)) {
+        let mut child = Self {
+            layout: self.layout,
+            heap: self.heap,
+            ..Self::default()
+        };
+        for vma in self
+            .map
+            .iter()
+            .filter(|v| !v.flags.contains(VmaFlags::DONT_FORK))
+        {
             let mut vma = vma.clone();
             // Locks are not inherited.
             vma.flags -= VmaFlags::LOCKED | VmaFlags::LOCK_ON_FAULT;
@@ -46,7 +54,10 @@ impl State {
             }
             child.insert(vma);
         }
-        child.usage = Usage { peak: child.usage.total, ..child.usage };
+        child.usage = Usage {
+            peak: child.usage.total,
+            ..child.usage
+        };
         child
     }
 }

@@ -43,7 +43,9 @@ impl Layout {
         }
         let pages = |value: u64, bits: u32| (value & ((1 << bits) - 1)) * PAGE;
         let stack_room = (1_u64 << STACK_RANDOM_BITS) * PAGE;
-        let gap = stack.saturating_add(stack_room + super::map::GUARD_GAP).clamp(MIN_GAP, MAX_GAP);
+        let gap = stack
+            .saturating_add(stack_room + super::map::GUARD_GAP)
+            .clamp(MIN_GAP, MAX_GAP);
         Self {
             mmap_base: page_down(TASK_SIZE - gap - pages(bits[0], MMAP_RANDOM_BITS)),
             stack_top: TASK_SIZE - pages(bits[1], STACK_RANDOM_BITS),
@@ -99,18 +101,36 @@ impl State {
             0 => 0,
             at => at.max(MMAP_MIN_ADDR),
         };
-        let window = if wish.low { LOW_WINDOW } else { Span::new(MMAP_MIN_ADDR, TASK_SIZE) };
-        if hint != 0 && hint <= window.end.saturating_sub(wish.len) && self.hint_is_free(tid, Span::at(hint, wish.len)) {
+        let window = if wish.low {
+            LOW_WINDOW
+        } else {
+            Span::new(MMAP_MIN_ADDR, TASK_SIZE)
+        };
+        if hint != 0
+            && hint <= window.end.saturating_sub(wish.len)
+            && self.hint_is_free(tid, Span::at(hint, wish.len))
+        {
             return Ok(hint);
         }
         let found = if wish.low {
-            self.lowest(tid, wish.len, LOW_WINDOW.start + self.layout.low_random, LOW_WINDOW.end)
+            self.lowest(
+                tid,
+                wish.len,
+                LOW_WINDOW.start + self.layout.low_random,
+                LOW_WINDOW.end,
+            )
         } else {
             let aligned = wish.anon && hint == 0 && wish.len.is_multiple_of(HUGE);
             let base = self.layout.mmap_base;
-            None.or_else(|| if aligned { self.highest(tid, wish.len, base, HUGE) } else { None })
-                .or_else(|| self.highest(tid, wish.len, base, PAGE))
-                .or_else(|| self.lowest(tid, wish.len, BOTTOM_UP_BASE, TASK_SIZE))
+            None.or_else(|| {
+                if aligned {
+                    self.highest(tid, wish.len, base, HUGE)
+                } else {
+                    None
+                }
+            })
+            .or_else(|| self.highest(tid, wish.len, base, PAGE))
+            .or_else(|| self.lowest(tid, wish.len, BOTTOM_UP_BASE, TASK_SIZE))
         };
         found.ok_or(Stop::Errno(Errno::ENOMEM))
     }
@@ -120,7 +140,10 @@ impl State {
     }
 
     fn pending_overlap(&self, tid: Pid, span: Span) -> Option<Span> {
-        self.pending.iter().filter(|p| p.tid != tid).find_map(|p| p.overlap(span))
+        self.pending
+            .iter()
+            .filter(|p| p.tid != tid)
+            .find_map(|p| p.overlap(span))
     }
 
     fn highest(&self, tid: Pid, len: u64, base: u64, align: u64) -> Option<u64> {
@@ -153,11 +176,18 @@ mod tests {
     use crate::mm::vma::{Prot, Vma, VmaFlags};
 
     fn state() -> State {
-        State { layout: Layout::new(8 << 20, None), ..State::default() }
+        State {
+            layout: Layout::new(8 << 20, None),
+            ..State::default()
+        }
     }
 
     fn wish(addr: u64, len: u64) -> Wish {
-        Wish { addr, len, ..Wish::default() }
+        Wish {
+            addr,
+            len,
+            ..Wish::default()
+        }
     }
 
     #[test]
@@ -192,7 +222,11 @@ mod tests {
     fn a_free_hint_is_honoured_and_a_taken_one_is_not() {
         let mut s = state();
         assert_eq!(s.choose(1, &wish(0x7000_0123, PAGE)), Ok(0x7000_0000));
-        assert_eq!(s.choose(1, &wish(1, PAGE)), Ok(s.layout.mmap_base - PAGE), "rounds down to none");
+        assert_eq!(
+            s.choose(1, &wish(1, PAGE)),
+            Ok(s.layout.mmap_base - PAGE),
+            "rounds down to none"
+        );
         assert_eq!(s.choose(1, &wish(PAGE, PAGE)), Ok(MMAP_MIN_ADDR));
         s.insert(Vma::anon(Span::at(0x7000_0000, PAGE), Prot::READ));
         let other = s.choose(1, &wish(0x7000_0000, PAGE)).unwrap();
@@ -208,32 +242,81 @@ mod tests {
     #[test]
     fn fixed_addresses_are_checked() {
         let s = state();
-        let fixed = |addr, len| s.choose(1, &Wish { addr, len, fixed: true, ..Wish::default() });
+        let fixed = |addr, len| {
+            s.choose(
+                1,
+                &Wish {
+                    addr,
+                    len,
+                    fixed: true,
+                    ..Wish::default()
+                },
+            )
+        };
         assert_eq!(fixed(0x10001, PAGE), Err(Stop::Errno(Errno::EINVAL)));
         assert_eq!(fixed(0, PAGE), Err(Stop::Errno(Errno::EPERM)));
         assert_eq!(fixed(TASK_SIZE, PAGE), Err(Stop::Errno(Errno::ENOMEM)));
         assert_eq!(fixed(TASK_SIZE - PAGE, PAGE), Ok(TASK_SIZE - PAGE));
-        assert_eq!(s.choose(1, &wish(0, TASK_SIZE + PAGE)), Err(Stop::Errno(Errno::ENOMEM)));
+        assert_eq!(
+            s.choose(1, &wish(0, TASK_SIZE + PAGE)),
+            Err(Stop::Errno(Errno::ENOMEM))
+        );
     }
 
     #[test]
     fn map_32bit_stays_in_its_window() {
         let mut s = state();
         for i in 0..4 {
-            let at = s.choose(1, &Wish { addr: 0, len: 256 << 20, low: true, ..Wish::default() }).unwrap();
+            let at = s
+                .choose(
+                    1,
+                    &Wish {
+                        addr: 0,
+                        len: 256 << 20,
+                        low: true,
+                        ..Wish::default()
+                    },
+                )
+                .unwrap();
             assert_eq!(at, LOW_WINDOW.start + i * (256 << 20));
             s.insert(Vma::anon(Span::at(at, 256 << 20), Prot::READ));
         }
-        let full = s.choose(1, &Wish { addr: 0, len: PAGE, low: true, ..Wish::default() });
+        let full = s.choose(
+            1,
+            &Wish {
+                addr: 0,
+                len: PAGE,
+                low: true,
+                ..Wish::default()
+            },
+        );
         assert_eq!(full, Err(Stop::Errno(Errno::ENOMEM)));
     }
 
     #[test]
     fn large_anonymous_mappings_are_aligned() {
         let s = state();
-        let at = s.choose(1, &Wish { len: 3 * HUGE, anon: true, ..Wish::default() }).unwrap();
+        let at = s
+            .choose(
+                1,
+                &Wish {
+                    len: 3 * HUGE,
+                    anon: true,
+                    ..Wish::default()
+                },
+            )
+            .unwrap();
         assert_eq!(at % HUGE, 0);
-        let at = s.choose(1, &Wish { len: 3 * HUGE + PAGE, anon: true, ..Wish::default() }).unwrap();
+        let at = s
+            .choose(
+                1,
+                &Wish {
+                    len: 3 * HUGE + PAGE,
+                    anon: true,
+                    ..Wish::default()
+                },
+            )
+            .unwrap();
         assert_eq!(at + 3 * HUGE + PAGE, s.layout.mmap_base);
     }
 
@@ -241,10 +324,17 @@ mod tests {
     fn ranges_of_unperformed_actions_are_avoided() {
         let mut s = state();
         let top = s.layout.mmap_base;
-        s.pending.push(crate::mm::pending::Pending::claim(2, Span::new(top - 4 * PAGE, top - PAGE)));
+        s.pending.push(crate::mm::pending::Pending::claim(
+            2,
+            Span::new(top - 4 * PAGE, top - PAGE),
+        ));
         assert_eq!(s.choose(1, &wish(0, PAGE)), Ok(top - PAGE));
         assert_eq!(s.choose(1, &wish(0, 2 * PAGE)), Ok(top - 6 * PAGE));
-        assert_eq!(s.choose(2, &wish(0, 2 * PAGE)), Ok(top - 2 * PAGE), "its own are in order");
+        assert_eq!(
+            s.choose(2, &wish(0, 2 * PAGE)),
+            Ok(top - 2 * PAGE),
+            "its own are in order"
+        );
         assert_ne!(s.choose(1, &wish(top - 2 * PAGE, PAGE)), Ok(top - 2 * PAGE));
     }
 }

@@ -69,12 +69,24 @@ fn needs_unlocked(advice: i32) -> bool {
 
 impl State {
     /// madvise(2). Mappings on both sides of a hole are advised; the hole makes it ENOMEM.
-    pub fn madvise(&mut self, who: &Caller, addr: u64, len: u64, advice: i32, admin: bool) -> Outcome {
+    pub fn madvise(
+        &mut self,
+        who: &Caller,
+        addr: u64,
+        len: u64,
+        advice: i32,
+        admin: bool,
+    ) -> Outcome {
         let einval = Err(Stop::Errno(Errno::EINVAL));
-        let known = acts_on_pages(advice) || flag_change(advice, &Vma::anon(Span::new(0, 1), Default::default())).is_some();
+        let known = acts_on_pages(advice)
+            || flag_change(advice, &Vma::anon(Span::new(0, 1), Default::default())).is_some();
         if matches!(advice, libc::MADV_HWPOISON | libc::MADV_SOFT_OFFLINE) {
             // No memory of the host's is poisoned from in here: as a kernel without CONFIG_MEMORY_FAILURE.
-            return if admin { einval } else { Err(Stop::Errno(Errno::EPERM)) };
+            return if admin {
+                einval
+            } else {
+                Err(Stop::Errno(Errno::EPERM))
+            };
         }
         // MADV_MERGEABLE too: as a kernel without CONFIG_KSM, since merged pages tell one sandbox about another.
         if !known || !page_aligned(addr) {
@@ -92,7 +104,11 @@ impl State {
             return Ok(Done::just(0));
         }
         let span = Span::new(addr, end);
-        if self.map.in_span(span).any(|vma| flag_change(advice, vma).is_some()) {
+        if self
+            .map
+            .in_span(span)
+            .any(|vma| flag_change(advice, vma).is_some())
+        {
             self.advise_flags(who, span, advice)
         } else {
             self.advise_pages(span, advice)
@@ -133,8 +149,10 @@ impl State {
         let (runs, hole) = self.runs(good);
         let mut steps = Steps::new();
         for run in runs {
-            let changed = |v: &Vma| matches!(flag_change(advice, v), Some(Ok((set, clear)))
-                if (v.flags - clear) | set != v.flags);
+            let changed = |v: &Vma| {
+                matches!(flag_change(advice, v), Some(Ok((set, clear)))
+                if (v.flags - clear) | set != v.flags)
+            };
             if !self.map.in_span(run).any(changed) {
                 continue;
             }
@@ -144,7 +162,11 @@ impl State {
                     vma.flags = (vma.flags - clear) | set;
                 }
             });
-            steps.push(Step::with_undo(Act::Advise { span: run, advice }, &[run], old));
+            steps.push(Step::with_undo(
+                Act::Advise { span: run, advice },
+                &[run],
+                old,
+            ));
         }
         let answer = match refused {
             Some(e) => Err(e),
@@ -155,21 +177,39 @@ impl State {
     }
 
     fn advise_pages(&mut self, span: Span, advice: i32) -> Outcome {
-        if needs_unlocked(advice) && self.map.in_span(span).any(|v| v.flags.contains(VmaFlags::LOCKED)) {
+        if needs_unlocked(advice)
+            && self
+                .map
+                .in_span(span)
+                .any(|v| v.flags.contains(VmaFlags::LOCKED))
+        {
             return Err(Stop::Errno(Errno::EINVAL));
         }
         // To the host nothing is locked.
-        let advice = if advice == libc::MADV_DONTNEED_LOCKED { libc::MADV_DONTNEED } else { advice };
+        let advice = if advice == libc::MADV_DONTNEED_LOCKED {
+            libc::MADV_DONTNEED
+        } else {
+            advice
+        };
         let (runs, hole) = self.runs(span);
-        let steps = runs.into_iter().map(|span| Step::plain(Act::Advise { span, advice })).collect();
-        Ok(Done { answer: if hole { Err(Errno::ENOMEM) } else { Ok(0) }, steps })
+        let steps = runs
+            .into_iter()
+            .map(|span| Step::plain(Act::Advise { span, advice }))
+            .collect();
+        Ok(Done {
+            answer: if hole { Err(Errno::ENOMEM) } else { Ok(0) },
+            steps,
+        })
     }
 
     /// msync(2). Pages of a shared file mapping are the file's own: MS_ASYNC has nothing to do, MS_SYNC is the host's.
     pub fn msync(&mut self, addr: u64, len: u64, flags: i32) -> Outcome {
         let einval = Err(Stop::Errno(Errno::EINVAL));
         let known = libc::MS_ASYNC | libc::MS_INVALIDATE | libc::MS_SYNC;
-        if flags & !known != 0 || !page_aligned(addr) || flags & libc::MS_ASYNC != 0 && flags & libc::MS_SYNC != 0 {
+        if flags & !known != 0
+            || !page_aligned(addr)
+            || flags & libc::MS_ASYNC != 0 && flags & libc::MS_SYNC != 0
+        {
             return einval;
         }
         let end = addr.wrapping_add(page_up(len));
@@ -183,14 +223,28 @@ impl State {
         let mut steps = Steps::new();
         let (runs, hole) = self.runs(span);
         for run in runs {
-            if flags & libc::MS_INVALIDATE != 0 && self.map.in_span(run).any(|v| v.flags.contains(VmaFlags::LOCKED)) {
-                return Ok(Done { answer: Err(Errno::EBUSY), steps });
+            if flags & libc::MS_INVALIDATE != 0
+                && self
+                    .map
+                    .in_span(run)
+                    .any(|v| v.flags.contains(VmaFlags::LOCKED))
+            {
+                return Ok(Done {
+                    answer: Err(Errno::EBUSY),
+                    steps,
+                });
             }
             let of_file = |v: &Vma| v.is_shared() && matches!(v.backing, Backing::File { .. });
             if flags & libc::MS_SYNC != 0 && self.map.in_span(run).any(of_file) {
-                steps.push(Step::plain(Act::Sync { span: run, flags: libc::MS_SYNC }));
+                steps.push(Step::plain(Act::Sync {
+                    span: run,
+                    flags: libc::MS_SYNC,
+                }));
             }
         }
-        Ok(Done { answer: if hole { Err(Errno::ENOMEM) } else { Ok(0) }, steps })
+        Ok(Done {
+            answer: if hole { Err(Errno::ENOMEM) } else { Ok(0) },
+            steps,
+        })
     }
 }

@@ -68,7 +68,10 @@ impl VmaMap {
     /// The first mapping that ends above `addr`.
     fn pos(&self, addr: u64) -> Pos {
         let chunk = self.chunks.partition_point(|c| c.end() <= addr);
-        let index = self.chunks.get(chunk).map_or(0, |c| c.vmas.partition_point(|v| v.span.end <= addr));
+        let index = self
+            .chunks
+            .get(chunk)
+            .map_or(0, |c| c.vmas.partition_point(|v| v.span.end <= addr));
         Pos { chunk, index }
     }
 
@@ -79,18 +82,30 @@ impl VmaMap {
     /// The position after `pos`.
     fn next(&self, pos: Pos) -> Pos {
         match self.chunks.get(pos.chunk) {
-            Some(c) if pos.index + 1 < c.vmas.len() => Pos { index: pos.index + 1, ..pos },
-            _ => Pos { chunk: pos.chunk + 1, index: 0 },
+            Some(c) if pos.index + 1 < c.vmas.len() => Pos {
+                index: pos.index + 1,
+                ..pos
+            },
+            _ => Pos {
+                chunk: pos.chunk + 1,
+                index: 0,
+            },
         }
     }
 
     /// The position before `pos`.
     fn prev(&self, pos: Pos) -> Option<Pos> {
         if pos.index > 0 {
-            return Some(Pos { index: pos.index - 1, ..pos });
+            return Some(Pos {
+                index: pos.index - 1,
+                ..pos
+            });
         }
         let chunk = pos.chunk.checked_sub(1)?;
-        Some(Pos { chunk, index: self.chunks[chunk].vmas.len() - 1 })
+        Some(Pos {
+            chunk,
+            index: self.chunks[chunk].vmas.len() - 1,
+        })
     }
 
     /// The mapping that holds `addr`.
@@ -120,7 +135,10 @@ impl VmaMap {
     /// Mappings from the first that ends above `addr` on, ascending.
     pub fn iter_from(&self, addr: u64) -> impl Iterator<Item = &Vma> {
         let pos = self.pos(addr);
-        let first = self.chunks.get(pos.chunk).map_or(&[][..], |c| &c.vmas[pos.index..]);
+        let first = self
+            .chunks
+            .get(pos.chunk)
+            .map_or(&[][..], |c| &c.vmas[pos.index..]);
         let rest = self.chunks.get(pos.chunk + 1..).unwrap_or(&[]);
         first.iter().chain(rest.iter().flat_map(|c| c.vmas.iter()))
     }
@@ -132,7 +150,8 @@ impl VmaMap {
 
     /// Mappings that share an address with `span`, ascending.
     pub fn in_span(&self, span: Span) -> impl Iterator<Item = &Vma> {
-        self.iter_from(span.start).take_while(move |v| v.span.start < span.end)
+        self.iter_from(span.start)
+            .take_while(move |v| v.span.start < span.end)
     }
 
     /// Nothing is mapped in `span`.
@@ -161,7 +180,10 @@ impl VmaMap {
     pub fn insert(&mut self, vma: Vma) {
         debug_assert!(!vma.span.is_empty());
         let pos = self.pos(vma.span.start);
-        debug_assert!(self.get(pos).is_none_or(|next| next.span.start >= vma.span.end));
+        debug_assert!(
+            self.get(pos)
+                .is_none_or(|next| next.span.start >= vma.span.end)
+        );
         let pos = self.insert_at(pos, vma);
         self.merge_around(pos, pos);
     }
@@ -176,8 +198,13 @@ impl VmaMap {
         self.split_at(span.end);
         loop {
             let pos = self.pos(span.start);
-            let Some(chunk) = self.chunks.get_mut(pos.chunk) else { break };
-            let n = chunk.vmas[pos.index..].iter().take_while(|v| v.span.start < span.end).count();
+            let Some(chunk) = self.chunks.get_mut(pos.chunk) else {
+                break;
+            };
+            let n = chunk.vmas[pos.index..]
+                .iter()
+                .take_while(|v| v.span.start < span.end)
+                .count();
             if n == 0 {
                 break;
             }
@@ -198,7 +225,11 @@ impl VmaMap {
         let first = self.pos(span.start);
         let mut pos = first;
         let mut last = None;
-        while let Some(vma) = self.chunks.get_mut(pos.chunk).and_then(|c| c.vmas.get_mut(pos.index)) {
+        while let Some(vma) = self
+            .chunks
+            .get_mut(pos.chunk)
+            .and_then(|c| c.vmas.get_mut(pos.index))
+        {
             if vma.span.start >= span.end {
                 break;
             }
@@ -216,7 +247,11 @@ impl VmaMap {
     /// Moves the start of the mapping that starts at `start` down to `to` (a stack that grows).
     pub fn grow_down(&mut self, start: u64, to: u64) {
         let pos = self.pos(start);
-        if let Some(vma) = self.chunks.get_mut(pos.chunk).and_then(|c| c.vmas.get_mut(pos.index)) {
+        if let Some(vma) = self
+            .chunks
+            .get_mut(pos.chunk)
+            .and_then(|c| c.vmas.get_mut(pos.index))
+        {
             debug_assert!(vma.span.start == start && to <= start);
             vma.span.start = to;
             self.regap_all(pos.chunk, pos.chunk + 1);
@@ -247,7 +282,10 @@ impl VmaMap {
             }
             if before.index + 1 == chunk.vmas.len() && chunk.gap < len {
                 // No gap below any mapping of this chunk is large enough.
-                pos = Pos { chunk: before.chunk, index: 0 };
+                pos = Pos {
+                    chunk: before.chunk,
+                    index: 0,
+                };
                 ceiling = ceiling.min(floor_of(&chunk.vmas[0]));
             } else {
                 pos = before;
@@ -275,7 +313,10 @@ impl VmaMap {
             let chunk = &self.chunks[pos.chunk];
             if pos.index == 0 && chunk.gap < len {
                 bottom = chunk.end();
-                pos = Pos { chunk: pos.chunk + 1, index: 0 };
+                pos = Pos {
+                    chunk: pos.chunk + 1,
+                    index: 0,
+                };
             } else {
                 bottom = vma.span.end;
                 pos = self.next(pos);
@@ -291,7 +332,10 @@ impl VmaMap {
                 self.chunks.push(Chunk::default());
                 Pos { chunk: 0, index: 0 }
             }
-            n if pos.chunk == n => Pos { chunk: n - 1, index: self.chunks[n - 1].vmas.len() },
+            n if pos.chunk == n => Pos {
+                chunk: n - 1,
+                index: self.chunks[n - 1].vmas.len(),
+            },
             _ => pos,
         };
         let chunk = &mut self.chunks[pos.chunk];
@@ -301,24 +345,51 @@ impl VmaMap {
             return pos;
         }
         let upper = chunk.vmas.split_off(CHUNK / 2);
-        self.chunks.insert(pos.chunk + 1, Chunk { vmas: upper, gap: 0 });
+        self.chunks.insert(
+            pos.chunk + 1,
+            Chunk {
+                vmas: upper,
+                gap: 0,
+            },
+        );
         self.regap_all(pos.chunk, pos.chunk + 2);
-        if pos.index < CHUNK / 2 { pos } else { Pos { chunk: pos.chunk + 1, index: pos.index - CHUNK / 2 } }
+        if pos.index < CHUNK / 2 {
+            pos
+        } else {
+            Pos {
+                chunk: pos.chunk + 1,
+                index: pos.index - CHUNK / 2,
+            }
+        }
     }
 
     /// Cuts the mapping that holds `at` in two there, unless it starts there.
     fn split_at(&mut self, at: u64) {
         let pos = self.pos(at);
-        let Some(vma) = self.chunks.get_mut(pos.chunk).and_then(|c| c.vmas.get_mut(pos.index)) else { return };
+        let Some(vma) = self
+            .chunks
+            .get_mut(pos.chunk)
+            .and_then(|c| c.vmas.get_mut(pos.index))
+        else {
+            return;
+        };
         if vma.span.start < at {
             let upper = vma.split_off(at);
-            self.insert_at(Pos { index: pos.index + 1, ..pos }, upper);
+            self.insert_at(
+                Pos {
+                    index: pos.index + 1,
+                    ..pos
+                },
+                upper,
+            );
         }
     }
 
     /// Makes one of neighbours that can be, from the one before `first` to the one after `last`.
     fn merge_around(&mut self, first: Pos, last: Pos) {
-        let (Some(from), Some(until)) = (self.get(first), self.get(last)) else { return };
+        let (Some(from), Some(until)) = (self.get(first), self.get(last)) else {
+            return;
+        };
         let (mut at, end) = (from.span.start, until.span.end);
         if let Some(before) = self.prev(first) {
             at = self.get(before).map_or(at, |v| v.span.start);
@@ -326,7 +397,9 @@ impl VmaMap {
         loop {
             let pos = self.pos(at);
             let next = self.next(pos);
-            let (Some(a), Some(b)) = (self.get(pos), self.get(next)) else { return };
+            let (Some(a), Some(b)) = (self.get(pos), self.get(next)) else {
+                return;
+            };
             if a.span.start > end || b.span.start > end {
                 return;
             }
@@ -380,7 +453,10 @@ impl VmaMap {
                 gap = gap.max(floor_of(vma).saturating_sub(below));
                 below = vma.span.end;
                 len += 1;
-                assert!(!last.is_some_and(|l| l.merges_with(vma)), "neighbours that should be one");
+                assert!(
+                    !last.is_some_and(|l| l.merges_with(vma)),
+                    "neighbours that should be one"
+                );
                 last = Some(vma);
             }
             assert_eq!(chunk.gap, gap);
@@ -402,7 +478,10 @@ mod tests {
     const PAGES: u64 = 600;
 
     fn vma(from: u64, to: u64, prot: u8, stack: bool) -> Vma {
-        let mut vma = Vma::anon(Span::new(from * PAGE, to * PAGE), Prot::from_bits_truncate(prot));
+        let mut vma = Vma::anon(
+            Span::new(from * PAGE, to * PAGE),
+            Prot::from_bits_truncate(prot),
+        );
         vma.flags.set(VmaFlags::LOCKED, stack);
         vma
     }
@@ -412,7 +491,9 @@ mod tests {
             (page..page + len).all(|p| self.0[p as usize].is_none())
         }
         fn highest(&self, len: u64, low: u64, high: u64, align: u64) -> Option<u64> {
-            (low..=high.checked_sub(len)?).rev().find(|&p| p % align == 0 && self.free(p, len))
+            (low..=high.checked_sub(len)?)
+                .rev()
+                .find(|&p| p % align == 0 && self.free(p, len))
         }
         fn lowest(&self, len: u64, low: u64, high: u64, align: u64) -> Option<u64> {
             (low..=high.checked_sub(len)?).find(|&p| p % align == 0 && self.free(p, len))
@@ -452,7 +533,9 @@ mod tests {
             }
             map.check();
             for p in 0..PAGES {
-                let got = map.at(p * PAGE + 7).map(|v| (v.prot.bits(), v.flags.contains(VmaFlags::LOCKED)));
+                let got = map
+                    .at(p * PAGE + 7)
+                    .map(|v| (v.prot.bits(), v.flags.contains(VmaFlags::LOCKED)));
                 assert_eq!(got, naive.0[p as usize]);
             }
             let (len, low) = (1 + rng.below(8), rng.below(PAGES));
@@ -497,10 +580,16 @@ mod tests {
         assert_eq!(at, Some((1000 - 256 - 1) * PAGE));
         let at = map.highest_gap(PAGE, 800 * PAGE, 1010 * PAGE, PAGE);
         assert_eq!(at, None);
-        assert_eq!(map.lowest_gap(PAGE, 800 * PAGE, 1020 * PAGE, PAGE), Some(1010 * PAGE));
+        assert_eq!(
+            map.lowest_gap(PAGE, 800 * PAGE, 1020 * PAGE, PAGE),
+            Some(1010 * PAGE)
+        );
         map.grow_down(1000 * PAGE, 900 * PAGE);
         map.check();
-        assert_eq!(map.highest_gap(PAGE, 0, 1010 * PAGE, PAGE), Some((900 - 256 - 1) * PAGE));
+        assert_eq!(
+            map.highest_gap(PAGE, 0, 1010 * PAGE, PAGE),
+            Some((900 - 256 - 1) * PAGE)
+        );
     }
 
     #[test]
@@ -510,8 +599,14 @@ mod tests {
             map.insert(vma(10 + 2 * i, 11 + 2 * i, (i % 3) as u8, false));
         }
         map.check();
-        assert_eq!(map.highest_gap(2 * PAGE, 0, 2009 * PAGE, PAGE), Some(8 * PAGE));
-        assert_eq!(map.lowest_gap(2 * PAGE, 9 * PAGE, 4000 * PAGE, PAGE), Some(2009 * PAGE));
+        assert_eq!(
+            map.highest_gap(2 * PAGE, 0, 2009 * PAGE, PAGE),
+            Some(8 * PAGE)
+        );
+        assert_eq!(
+            map.lowest_gap(2 * PAGE, 9 * PAGE, 4000 * PAGE, PAGE),
+            Some(2009 * PAGE)
+        );
         let gone = map.remove(Span::new(0, 4000 * PAGE));
         assert_eq!(gone.len(), 1000);
         map.check();

@@ -21,15 +21,27 @@ fn fail(e: Errno) -> Outcome {
 /// How a mapping's pages become resident: written where that breaks copy-on-write, else read.
 fn populate(vma: &Vma, span: Span) -> Act {
     let write = vma.prot.contains(Prot::WRITE) && !vma.is_shared();
-    let advice = if write { libc::MADV_POPULATE_WRITE } else { libc::MADV_POPULATE_READ };
-    Act::Advise { span: vma.span.intersect(span), advice }
+    let advice = if write {
+        libc::MADV_POPULATE_WRITE
+    } else {
+        libc::MADV_POPULATE_READ
+    };
+    Act::Advise {
+        span: vma.span.intersect(span),
+        advice,
+    }
 }
 
 impl State {
     fn populate_locked(&self, span: Span, on_fail: OnFail) -> Steps {
         let resident = |v: &&Vma| v.flags & LOCK == VmaFlags::LOCKED && !v.prot.is_empty();
         let parts = self.map.in_span(span).filter(resident).take(MAX_STEPS);
-        parts.map(|vma| Step { on_fail, ..Step::hint(populate(vma, span)) }).collect()
+        parts
+            .map(|vma| Step {
+                on_fail,
+                ..Step::hint(populate(vma, span))
+            })
+            .collect()
     }
 
     /// mlock(2) and, with `on_fault`, mlock2(2) MLOCK_ONFAULT.
@@ -45,7 +57,12 @@ impl State {
         }
         let span = Span::new(start, end);
         let locked_there = |v: &&Vma| v.flags.contains(VmaFlags::LOCKED);
-        let there: u64 = self.map.in_span(span).filter(locked_there).map(|v| v.span.intersect(span).len()).sum();
+        let there: u64 = self
+            .map
+            .in_span(span)
+            .filter(locked_there)
+            .map(|v| v.span.intersect(span).len())
+            .sum();
         if !self.may_lock(&who.limits, len.saturating_sub(there)) {
             return fail(Errno::ENOMEM);
         }
@@ -58,11 +75,17 @@ impl State {
         if answer.is_ok() {
             // Memory without any access can't be made resident: EFAULT of the fault, ENOMEM to the application.
             if !on_fault && self.map.in_span(span).any(|v| v.prot.is_empty()) {
-                return Ok(Done { answer: Err(Errno::ENOMEM), steps });
+                return Ok(Done {
+                    answer: Err(Errno::ENOMEM),
+                    steps,
+                });
             }
             steps = self.populate_locked(span, OnFail::Keep(Errno::EAGAIN));
         }
-        Ok(Done { answer: answer.map(|()| 0), steps })
+        Ok(Done {
+            answer: answer.map(|()| 0),
+            steps,
+        })
     }
 
     /// munlock(2).
@@ -77,16 +100,28 @@ impl State {
             return Ok(Done::just(0));
         }
         let answer = self.set_lock(who, span, VmaFlags::empty())?;
-        Ok(Done { answer: answer.map(|()| 0), steps: Steps::new() })
+        Ok(Done {
+            answer: answer.map(|()| 0),
+            steps: Steps::new(),
+        })
     }
 
     /// Up to the first hole, which is ENOMEM.
-    fn set_lock(&mut self, who: &Caller, span: Span, flags: VmaFlags) -> Result<arch::Result<()>, Stop> {
+    fn set_lock(
+        &mut self,
+        who: &Caller,
+        span: Span,
+        flags: VmaFlags,
+    ) -> Result<arch::Result<()>, Stop> {
         self.check_pending(who.tid, span)?;
         let covered = Span::new(span.start, self.map.covered_until(span));
         self.check_count(self.cuts(covered))?;
         self.update(covered, |vma| vma.flags = (vma.flags - LOCK) | flags);
-        Ok(if covered == span { Ok(()) } else { Err(Errno::ENOMEM) })
+        Ok(if covered == span {
+            Ok(())
+        } else {
+            Err(Errno::ENOMEM)
+        })
     }
 
     /// mlockall(2).
@@ -103,13 +138,24 @@ impl State {
             return fail(Errno::ENOMEM);
         }
         self.check_pending(who.tid, Span::ALL)?;
-        let lock = if flags & libc::MCL_ONFAULT != 0 { LOCK } else { VmaFlags::LOCKED };
-        self.lock_future = if flags & libc::MCL_FUTURE != 0 { lock } else { VmaFlags::empty() };
+        let lock = if flags & libc::MCL_ONFAULT != 0 {
+            LOCK
+        } else {
+            VmaFlags::LOCKED
+        };
+        self.lock_future = if flags & libc::MCL_FUTURE != 0 {
+            lock
+        } else {
+            VmaFlags::empty()
+        };
         if !current {
             return Ok(Done::just(0));
         }
         self.update(Span::ALL, |vma| vma.flags = (vma.flags - LOCK) | lock);
-        Ok(Done { answer: Ok(0), steps: self.populate_locked(Span::ALL, OnFail::Ignore) })
+        Ok(Done {
+            answer: Ok(0),
+            steps: self.populate_locked(Span::ALL, OnFail::Ignore),
+        })
     }
 
     /// munlockall(2).

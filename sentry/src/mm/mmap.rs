@@ -18,11 +18,22 @@ pub enum Source {
     /// Private zero pages.
     Anon,
     /// A fresh shared object; `fd` is its host memfd.
-    SharedAnon { object: Arc<SharedAnon>, fd: Arc<OwnedFd> },
+    SharedAnon {
+        object: Arc<SharedAnon>,
+        fd: Arc<OwnedFd>,
+    },
     /// A file from byte `offset` on, which is byte `host_offset` of the host descriptor.
-    File { file: Arc<File>, offset: u64, fd: Arc<OwnedFd>, host_offset: u64 },
+    File {
+        file: Arc<File>,
+        offset: u64,
+        fd: Arc<OwnedFd>,
+        host_offset: u64,
+    },
     /// A System V segment.
-    Shm { attach: Arc<Attachment>, fd: Arc<OwnedFd> },
+    Shm {
+        attach: Arc<Attachment>,
+        fd: Arc<OwnedFd>,
+    },
 }
 
 /// A call of mmap(2) whose file, if any, has been looked at.
@@ -59,18 +70,34 @@ impl MapCall {
 
     fn vma(&self, span: Span, lock_future: VmaFlags) -> Vma {
         let mut flags = self.may | lock_future;
-        let mut give = |map: i32, flag| flags.set(flag, self.flags & map != 0 || flags.contains(flag));
+        let mut give =
+            |map: i32, flag| flags.set(flag, self.flags & map != 0 || flags.contains(flag));
         give(libc::MAP_GROWSDOWN, VmaFlags::GROWS_DOWN);
         give(libc::MAP_LOCKED, VmaFlags::LOCKED);
         give(libc::MAP_NORESERVE, VmaFlags::NO_RESERVE);
         give(libc::MAP_STACK, VmaFlags::NO_HUGE_PAGE);
         let backing = match &self.source {
             Source::Anon => Backing::Anon,
-            Source::SharedAnon { object, .. } => Backing::SharedAnon { object: Arc::clone(object), offset: 0 },
-            Source::File { file, offset, .. } => Backing::File { file: Arc::clone(file), offset: *offset },
-            Source::Shm { attach, .. } => Backing::Shm { attach: Arc::clone(attach), offset: 0 },
+            Source::SharedAnon { object, .. } => Backing::SharedAnon {
+                object: Arc::clone(object),
+                offset: 0,
+            },
+            Source::File { file, offset, .. } => Backing::File {
+                file: Arc::clone(file),
+                offset: *offset,
+            },
+            Source::Shm { attach, .. } => Backing::Shm {
+                attach: Arc::clone(attach),
+                offset: 0,
+            },
         };
-        Vma { span, prot: self.prot, flags, backing, name: None }
+        Vma {
+            span,
+            prot: self.prot,
+            flags,
+            backing,
+            name: None,
+        }
     }
 
     fn act(&self, vma: &Vma) -> Act {
@@ -79,13 +106,25 @@ impl MapCall {
         if vma.flags.contains(VmaFlags::LOCKED) && !vma.flags.contains(VmaFlags::LOCK_ON_FAULT) {
             flags |= libc::MAP_POPULATE;
         }
-        let kind = if vma.is_shared() { libc::MAP_SHARED } else { libc::MAP_PRIVATE };
+        let kind = if vma.is_shared() {
+            libc::MAP_SHARED
+        } else {
+            libc::MAP_PRIVATE
+        };
         let (fd, offset) = match &self.source {
             Source::Anon => return Act::MapAnon { span, prot, flags },
             Source::SharedAnon { fd, .. } | Source::Shm { fd, .. } => (fd, 0),
-            Source::File { fd, host_offset, .. } => (fd, *host_offset),
+            Source::File {
+                fd, host_offset, ..
+            } => (fd, *host_offset),
         };
-        Act::MapFd { fd: Arc::clone(fd), offset, span, prot, flags: flags | kind }
+        Act::MapFd {
+            fd: Arc::clone(fd),
+            offset,
+            span,
+            prot,
+            flags: flags | kind,
+        }
     }
 }
 
@@ -108,7 +147,11 @@ impl State {
                 return Err(Stop::Errno(Errno::EAGAIN));
             }
         }
-        let replaced: u64 = self.map.in_span(span).map(|v| v.span.intersect(span).len() / PAGE).sum();
+        let replaced: u64 = self
+            .map
+            .in_span(span)
+            .map(|v| v.span.intersect(span).len() / PAGE)
+            .sum();
         if !self.may_expand(&who.limits, &vma, vma.pages() - replaced) {
             return Err(Stop::Errno(Errno::ENOMEM));
         }
@@ -134,6 +177,9 @@ impl State {
             Some(step) => smallvec![step],
             None => Steps::new(),
         };
-        Ok(Done { answer: Ok(0), steps })
+        Ok(Done {
+            answer: Ok(0),
+            steps,
+        })
     }
 }

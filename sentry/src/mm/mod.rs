@@ -117,7 +117,9 @@ impl Mm {
     }
 
     fn allows(&self, addr: u64, len: usize, prot: Prot) -> bool {
-        let Some(end) = addr.checked_add(len as u64) else { return false };
+        let Some(end) = addr.checked_add(len as u64) else {
+            return false;
+        };
         // On x86-64 what can be written or executed can be read.
         let enough = |have: Prot| have.contains(prot) || prot == Prot::READ && !have.is_empty();
         let state = self.state.read();
@@ -136,7 +138,11 @@ impl Mm {
 
     /// Applies `op` to the map and gives its steps to the calling thread's stub. Stops with `Busy` where another
     /// thread's pending steps are in the way.
-    fn try_change(&self, cx: &Cx, op: impl FnOnce(&mut State, &Caller) -> Outcome) -> std::result::Result<Result<u64>, Stop> {
+    fn try_change(
+        &self,
+        cx: &Cx,
+        op: impl FnOnce(&mut State, &Caller) -> Outcome,
+    ) -> std::result::Result<Result<u64>, Stop> {
         let who = Caller::of(&cx.task);
         let mut state = self.state.write();
         // This thread has had an event since its last call: what that left is performed.
@@ -186,7 +192,11 @@ impl Mm {
     ///
     /// # Errors
     /// Those of `op`; ERESTARTNOINTR when a signal came while waiting.
-    pub async fn change(&self, cx: &Cx, mut op: impl FnMut(&mut State, &Caller) -> Outcome) -> Result<u64> {
+    pub async fn change(
+        &self,
+        cx: &Cx,
+        mut op: impl FnMut(&mut State, &Caller) -> Outcome,
+    ) -> Result<u64> {
         loop {
             let busy = match self.try_change(cx, &mut op) {
                 Ok(answer) => return answer,
@@ -211,9 +221,21 @@ impl Mm {
             None => drop(self.performed(busy)),
         }
         let is_done = || {
-            if self.state.read().pending.iter().any(|p| p.tid == busy) { Err(Errno::EAGAIN) } else { Ok(()) }
+            if self.state.read().pending.iter().any(|p| p.tid == busy) {
+                Err(Errno::EAGAIN)
+            } else {
+                Ok(())
+            }
         };
-        match cx.wait(&self.performed, PollEvents::all(), Some(Deadline::after(BUSY_RETRY)), is_done).await {
+        match cx
+            .wait(
+                &self.performed,
+                PollEvents::all(),
+                Some(Deadline::after(BUSY_RETRY)),
+                is_done,
+            )
+            .await
+        {
             Ok(()) | Err(Errno::ETIMEDOUT) => Ok(()),
             Err(Errno::ERESTARTSYS) => Err(Errno::ERESTARTNOINTR),
             Err(e) => Err(e),
@@ -265,7 +287,11 @@ impl Mm {
             fatal |= !act.push(&mut thread.actions());
         }
         if fatal {
-            tracing::warn!(tid, ?errno, "the host's memory can't be made to agree with the map");
+            tracing::warn!(
+                tid,
+                ?errno,
+                "the host's memory can't be made to agree with the map"
+            );
             self.space.kill();
         }
         failure.answer

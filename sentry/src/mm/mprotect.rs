@@ -57,17 +57,35 @@ impl State {
         if good.is_empty() {
             return Err(Stop::Errno(answer.err().unwrap_or(Errno::ENOMEM)));
         }
-        if implies_exec && self.map.in_span(good).all(|v| v.flags.contains(VmaFlags::MAY_EXEC)) {
+        if implies_exec
+            && self
+                .map
+                .in_span(good)
+                .all(|v| v.flags.contains(VmaFlags::MAY_EXEC))
+        {
             wanted |= Prot::EXEC;
         }
         if self.map.in_span(good).all(|v| v.prot == wanted) {
-            return Ok(Done { answer: answer.map(|()| 0), steps: Steps::new() });
+            return Ok(Done {
+                answer: answer.map(|()| 0),
+                steps: Steps::new(),
+            });
         }
         self.check_count(self.cuts(good))?;
         let old = self.copy(good);
         self.update(good, |vma| vma.prot = wanted);
-        let step = Step::with_undo(Act::Protect { span: good, prot: wanted }, &[good], old);
-        Ok(Done { answer: answer.map(|()| 0), steps: smallvec![step] })
+        let step = Step::with_undo(
+            Act::Protect {
+                span: good,
+                prot: wanted,
+            },
+            &[good],
+            old,
+        );
+        Ok(Done {
+            answer: answer.map(|()| 0),
+            steps: smallvec![step],
+        })
     }
 
     /// How far from the start of `span` the rights may be given, and why no further.
@@ -100,7 +118,11 @@ impl State {
             }
             good.end = part.end;
         }
-        let answer = if good.end < span.end { Err(Errno::ENOMEM) } else { Ok(()) };
+        let answer = if good.end < span.end {
+            Err(Errno::ENOMEM)
+        } else {
+            Ok(())
+        };
         (good, answer)
     }
 }

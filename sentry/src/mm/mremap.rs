@@ -23,7 +23,15 @@ fn fail<T>(e: Errno) -> Result<T, Stop> {
 
 impl State {
     /// mremap(2). `new_addr` matters with MREMAP_FIXED only (and is a hint with MREMAP_DONTUNMAP).
-    pub fn mremap(&mut self, who: &Caller, old: u64, old_len: u64, new_len: u64, flags: u64, new_addr: u64) -> Outcome {
+    pub fn mremap(
+        &mut self,
+        who: &Caller,
+        old: u64,
+        old_len: u64,
+        new_len: u64,
+        flags: u64,
+        new_addr: u64,
+    ) -> Outcome {
         let known = (libc::MREMAP_FIXED | libc::MREMAP_MAYMOVE | libc::MREMAP_DONTUNMAP) as u64;
         let has = |flag: i32| flags & flag as u64 != 0;
         let (fixed, dont_unmap) = (has(libc::MREMAP_FIXED), has(libc::MREMAP_DONTUNMAP));
@@ -36,7 +44,12 @@ impl State {
             return fail(Errno::EINVAL);
         }
         let flags = i32::try_from(flags).unwrap_or(0);
-        let call = Call { old, old_len: page_up(old_len), new_len: page_up(new_len), flags };
+        let call = Call {
+            old,
+            old_len: page_up(old_len),
+            new_len: page_up(new_len),
+            flags,
+        };
         if self.map.at(old).is_none() {
             return fail(Errno::EFAULT);
         }
@@ -47,15 +60,24 @@ impl State {
             return Ok(Done::just(old));
         }
         if call.old_len > call.new_len {
-            let done = self.munmap(who, old.wrapping_add(call.new_len), call.old_len - call.new_len)?;
-            return Ok(Done { answer: Ok(old), ..done });
+            let done = self.munmap(
+                who,
+                old.wrapping_add(call.new_len),
+                call.old_len - call.new_len,
+            )?;
+            return Ok(Done {
+                answer: Ok(old),
+                ..done
+            });
         }
         self.grow(who, call)
     }
 
     /// The checks of vma_to_resize: what may be resized, and what that may cost.
     fn resizable(&self, who: &Caller, call: &Call) -> Result<Vma, Stop> {
-        let Some(vma) = self.map.at(call.old) else { return fail(Errno::EFAULT) };
+        let Some(vma) = self.map.at(call.old) else {
+            return fail(Errno::EFAULT);
+        };
         if call.old_len == 0 && !vma.is_shared() {
             return fail(Errno::EINVAL);
         }
@@ -84,9 +106,17 @@ impl State {
     fn grow(&mut self, who: &Caller, call: Call) -> Outcome {
         let vma = self.resizable(who, &call)?;
         let from = Span::at(call.old, call.old_len);
-        if call.old.checked_add(call.new_len).is_some_and(|end| end <= TASK_SIZE) && from.end == vma.span.end {
+        if call
+            .old
+            .checked_add(call.new_len)
+            .is_some_and(|end| end <= TASK_SIZE)
+            && from.end == vma.span.end
+        {
             let more = Span::new(from.end, call.old + call.new_len);
-            if self.map.is_free(more) && self.map.floor_above(more.start) >= more.end && !from.is_empty() {
+            if self.map.is_free(more)
+                && self.map.floor_above(more.start) >= more.end
+                && !from.is_empty()
+            {
                 self.check_pending(who.tid, Span::new(from.start, more.end))?;
                 let mut added = vma.clone();
                 if !matches!(vma.backing, Backing::Anon) {
@@ -94,19 +124,34 @@ impl State {
                 }
                 added.span = more;
                 self.insert(added);
-                let act = Act::Remap { from, new_len: call.new_len, flags: 0, to: 0 };
+                let act = Act::Remap {
+                    from,
+                    new_len: call.new_len,
+                    flags: 0,
+                    to: 0,
+                };
                 let mut steps: Steps = smallvec![Step::with_undo(act, &[more], Vec::new())];
                 if vma.flags.contains(VmaFlags::LOCKED) {
                     steps.push(Step::hint(populate(more)));
                 }
-                return Ok(Done { answer: Ok(call.old), steps });
+                return Ok(Done {
+                    answer: Ok(call.old),
+                    steps,
+                });
             }
         }
         if call.flags & libc::MREMAP_MAYMOVE == 0 {
             return fail(Errno::ENOMEM);
         }
         let anon = !matches!(vma.backing, Backing::File { .. });
-        let to = self.choose(who.tid, &Wish { len: call.new_len, anon, ..Wish::default() })?;
+        let to = self.choose(
+            who.tid,
+            &Wish {
+                len: call.new_len,
+                anon,
+                ..Wish::default()
+            },
+        )?;
         self.check_count(3)?;
         self.move_to(who, call, to, Steps::new())
     }
@@ -114,7 +159,10 @@ impl State {
     /// MREMAP_FIXED, MREMAP_DONTUNMAP (mremap_to).
     fn remap_to(&mut self, who: &Caller, mut call: Call, new_addr: u64) -> Outcome {
         let fixed = call.flags & libc::MREMAP_FIXED != 0;
-        if !page_aligned(new_addr) || call.new_len > TASK_SIZE || new_addr > TASK_SIZE - call.new_len {
+        if !page_aligned(new_addr)
+            || call.new_len > TASK_SIZE
+            || new_addr > TASK_SIZE - call.new_len
+        {
             return fail(Errno::EINVAL);
         }
         let to = Span::at(new_addr, call.new_len);
@@ -142,18 +190,34 @@ impl State {
         }
         let vma = match self.resizable(who, &call) {
             Ok(vma) => vma,
-            Err(Stop::Errno(e)) => return Ok(Done { answer: Err(e), steps }),
+            Err(Stop::Errno(e)) => {
+                return Ok(Done {
+                    answer: Err(e),
+                    steps,
+                });
+            }
             Err(busy) => return Err(busy),
         };
         let dont_unmap = call.flags & libc::MREMAP_DONTUNMAP != 0;
         if dont_unmap && !self.may_expand(&who.limits, &vma, call.old_len / PAGE) {
-            return Ok(Done { answer: Err(Errno::ENOMEM), steps });
+            return Ok(Done {
+                answer: Err(Errno::ENOMEM),
+                steps,
+            });
         }
         let at = if fixed {
             new_addr
         } else {
             let anon = !matches!(vma.backing, Backing::File { .. });
-            self.choose(who.tid, &Wish { addr: new_addr, len: call.new_len, anon, ..Wish::default() })?
+            self.choose(
+                who.tid,
+                &Wish {
+                    addr: new_addr,
+                    len: call.new_len,
+                    anon,
+                    ..Wish::default()
+                },
+            )?
         };
         self.move_to(who, call, at, steps)
     }
@@ -163,7 +227,9 @@ impl State {
         let from = Span::at(call.old, call.old_len);
         let target = Span::at(to, call.new_len);
         self.check_pending(who.tid, from)?;
-        let Some(mut moved) = self.map.at(call.old).cloned() else { return fail(Errno::EFAULT) };
+        let Some(mut moved) = self.map.at(call.old).cloned() else {
+            return fail(Errno::EFAULT);
+        };
         if moved.span.start < call.old {
             moved = moved.split_off(call.old);
         }
@@ -171,7 +237,9 @@ impl State {
         let old = self.copy(from);
         let dont_unmap = call.flags & libc::MREMAP_DONTUNMAP != 0;
         if dont_unmap {
-            self.update(from, |vma| vma.flags.remove(VmaFlags::LOCKED | VmaFlags::LOCK_ON_FAULT));
+            self.update(from, |vma| {
+                vma.flags.remove(VmaFlags::LOCKED | VmaFlags::LOCK_ON_FAULT)
+            });
         } else if !from.is_empty() {
             drop(self.take(from));
         }
@@ -179,20 +247,35 @@ impl State {
         self.insert(moved);
         let keep = call.flags & libc::MREMAP_DONTUNMAP;
         let flags = libc::MREMAP_MAYMOVE | libc::MREMAP_FIXED | keep;
-        let act = Act::Remap { from, new_len: call.new_len, flags, to };
-        let spans: &[Span] = if from.is_empty() { &[target] } else { &[from, target] };
+        let act = Act::Remap {
+            from,
+            new_len: call.new_len,
+            flags,
+            to,
+        };
+        let spans: &[Span] = if from.is_empty() {
+            &[target]
+        } else {
+            &[from, target]
+        };
         steps.push(Step::with_undo(act, spans, old));
         if locked {
             let more = Span::new(to + call.old_len, target.end);
             steps.push(Step::hint(populate(more)));
         }
-        Ok(Done { answer: Ok(to), steps })
+        Ok(Done {
+            answer: Ok(to),
+            steps,
+        })
     }
 }
 
 /// Makes pages resident.
 fn populate(span: Span) -> Act {
-    Act::Advise { span, advice: libc::MADV_POPULATE_READ }
+    Act::Advise {
+        span,
+        advice: libc::MADV_POPULATE_READ,
+    }
 }
 
 /// A mapping of what follows the end of `vma`.

@@ -27,18 +27,31 @@ pub struct Pending {
 impl Pending {
     /// The steps of a call.
     pub fn new(tid: Pid, base: usize, steps: Steps) -> Self {
-        Self { tid, base, steps, claim: None }
+        Self {
+            tid,
+            base,
+            steps,
+            claim: None,
+        }
     }
 
     /// Keeps a range for `tid` until its next event.
     pub fn claim(tid: Pid, span: Span) -> Self {
-        Self { tid, base: 0, steps: Steps::new(), claim: Some(span) }
+        Self {
+            tid,
+            base: 0,
+            steps: Steps::new(),
+            claim: Some(span),
+        }
     }
 
     /// The first of its ranges that shares an address with `span`.
     pub fn overlap(&self, span: Span) -> Option<Span> {
         let changed = self.steps.iter().flat_map(|s| s.undo.spans.iter());
-        changed.chain(self.claim.iter()).copied().find(|s| s.overlaps(span))
+        changed
+            .chain(self.claim.iter())
+            .copied()
+            .find(|s| s.overlaps(span))
     }
 
     /// Whether a range of it shares an address with `span`.
@@ -67,7 +80,12 @@ impl State {
     /// `None` if the action was not one of the map's.
     pub fn failed(&mut self, tid: Pid, index: usize, errno: Errno) -> Option<Failure> {
         let own = self.performed(tid).into_iter();
-        let numbered = own.flat_map(|p| p.steps.into_iter().enumerate().map(move |(i, step)| (p.base + i, step)));
+        let numbered = own.flat_map(|p| {
+            p.steps
+                .into_iter()
+                .enumerate()
+                .map(move |(i, step)| (p.base + i, step))
+        });
         // What came before is done.
         let mut rest = numbered.filter(|(at, _)| *at >= index).peekable();
         let failed = rest.next_if(|(at, _)| *at == index);
@@ -80,9 +98,21 @@ impl State {
             return None;
         };
         match failed.on_fail {
-            OnFail::Ignore => Some(Failure { answer: None, steps: rest, fatal: false }),
-            OnFail::Keep(e) => Some(Failure { answer: Some(Err(e)), steps: rest, fatal: false }),
-            OnFail::Fatal => Some(Failure { answer: None, steps: Steps::new(), fatal: true }),
+            OnFail::Ignore => Some(Failure {
+                answer: None,
+                steps: rest,
+                fatal: false,
+            }),
+            OnFail::Keep(e) => Some(Failure {
+                answer: Some(Err(e)),
+                steps: rest,
+                fatal: false,
+            }),
+            OnFail::Fatal => Some(Failure {
+                answer: None,
+                steps: Steps::new(),
+                fatal: true,
+            }),
             OnFail::Errno => Some(self.roll_back(failed, rest, Err(errno))),
             OnFail::Value(value) => Some(self.roll_back(failed, rest, Ok(value))),
         }
@@ -98,9 +128,14 @@ impl State {
         // The call may have done a part of its work.
         let lost = match act {
             Act::MapAnon { span, .. } | Act::MapFd { span, .. } => Some(span),
-            Act::Remap { new_len, flags, to, .. } if flags & libc::MREMAP_FIXED != 0 => Some(Span::at(to, new_len)),
+            Act::Remap {
+                new_len, flags, to, ..
+            } if flags & libc::MREMAP_FIXED != 0 => Some(Span::at(to, new_len)),
             Act::Protect { span, .. } => {
-                let old = self.map.in_span(span).map(|vma| (vma.span.intersect(span), vma.prot));
+                let old = self
+                    .map
+                    .in_span(span)
+                    .map(|vma| (vma.span.intersect(span), vma.prot));
                 steps.extend(old.map(|(span, prot)| Step::fatal(Act::Protect { span, prot })));
                 None
             }
@@ -111,6 +146,10 @@ impl State {
             drop(self.take(span));
             steps.push(Step::fatal(Act::Unmap { span }));
         }
-        Failure { answer: Some(answer), steps, fatal: false }
+        Failure {
+            answer: Some(answer),
+            steps,
+            fatal: false,
+        }
     }
 }

@@ -14,13 +14,24 @@ pub enum Act {
     /// mmap(2), private anonymous; `flags`: MAP_NORESERVE, MAP_POPULATE.
     MapAnon { span: Span, prot: Prot, flags: i32 },
     /// mmap(2) of a descriptor; `flags`: MAP_SHARED or MAP_PRIVATE and the above.
-    MapFd { fd: Arc<OwnedFd>, offset: u64, span: Span, prot: Prot, flags: i32 },
+    MapFd {
+        fd: Arc<OwnedFd>,
+        offset: u64,
+        span: Span,
+        prot: Prot,
+        flags: i32,
+    },
     /// munmap(2).
     Unmap { span: Span },
     /// mprotect(2).
     Protect { span: Span, prot: Prot },
     /// mremap(2). With MREMAP_FIXED in `flags` to `to`.
-    Remap { from: Span, new_len: u64, flags: i32, to: u64 },
+    Remap {
+        from: Span,
+        new_len: u64,
+        flags: i32,
+        to: u64,
+    },
     /// madvise(2).
     Advise { span: Span, advice: i32 },
     /// msync(2).
@@ -35,14 +46,28 @@ impl Act {
             Self::MapAnon { span, prot, flags } => {
                 list.mmap_anon(span.start, span.len(), bits(prot), flags.cast_unsigned())
             }
-            Self::MapFd { fd, offset, span, prot, flags } => {
-                list.mmap_fd(fd, *offset, span.start, span.len(), bits(prot), flags.cast_unsigned())
-            }
+            Self::MapFd {
+                fd,
+                offset,
+                span,
+                prot,
+                flags,
+            } => list.mmap_fd(
+                fd,
+                *offset,
+                span.start,
+                span.len(),
+                bits(prot),
+                flags.cast_unsigned(),
+            ),
             Self::Unmap { span } => list.munmap(span.start, span.len()),
             Self::Protect { span, prot } => list.mprotect(span.start, span.len(), bits(prot)),
-            Self::Remap { from, new_len, flags, to } => {
-                list.mremap(from.start, from.len(), *new_len, flags.cast_unsigned(), *to)
-            }
+            Self::Remap {
+                from,
+                new_len,
+                flags,
+                to,
+            } => list.mremap(from.start, from.len(), *new_len, flags.cast_unsigned(), *to),
             Self::Advise { span, advice } => list.madvise(span.start, span.len(), *advice),
             Self::Sync { span, flags } => list.msync(span.start, span.len(), *flags),
         }
@@ -89,22 +114,42 @@ pub struct Step {
 impl Step {
     /// A call that leaves the map alone, whose errno the application gets.
     pub fn plain(act: Act) -> Self {
-        Self { act, undo: Undo::default(), on_fail: OnFail::Errno }
+        Self {
+            act,
+            undo: Undo::default(),
+            on_fail: OnFail::Errno,
+        }
     }
 
     /// A call that leaves the map alone and may fail.
     pub fn hint(act: Act) -> Self {
-        Self { act, undo: Undo::default(), on_fail: OnFail::Ignore }
+        Self {
+            act,
+            undo: Undo::default(),
+            on_fail: OnFail::Ignore,
+        }
     }
 
     /// A call without which the map is wrong.
     pub fn fatal(act: Act) -> Self {
-        Self { act, undo: Undo::default(), on_fail: OnFail::Fatal }
+        Self {
+            act,
+            undo: Undo::default(),
+            on_fail: OnFail::Fatal,
+        }
     }
 
     /// A call with its part of the map.
     pub fn with_undo(act: Act, spans: &[Span], vmas: Vec<Vma>) -> Self {
-        Self { act, undo: Undo { spans: spans.into(), vmas, brk: None }, on_fail: OnFail::Errno }
+        Self {
+            act,
+            undo: Undo {
+                spans: spans.into(),
+                vmas,
+                brk: None,
+            },
+            on_fail: OnFail::Errno,
+        }
     }
 }
 
@@ -138,12 +183,18 @@ pub struct Done {
 impl Done {
     /// An answer that needs nothing of the host.
     pub fn just(value: u64) -> Self {
-        Self { answer: Ok(value), steps: Steps::new() }
+        Self {
+            answer: Ok(value),
+            steps: Steps::new(),
+        }
     }
 
     /// An answer and one step.
     pub fn one(value: u64, step: Step) -> Self {
-        Self { answer: Ok(value), steps: smallvec::smallvec![step] }
+        Self {
+            answer: Ok(value),
+            steps: smallvec::smallvec![step],
+        }
     }
 }
 

@@ -67,7 +67,10 @@ pub struct Attachment {
 
 impl Attachment {
     fn new(segment: &Arc<Segment>, pid: Pid) -> Arc<Self> {
-        Arc::new(Self { segment: Arc::clone(segment), pid })
+        Arc::new(Self {
+            segment: Arc::clone(segment),
+            pid,
+        })
     }
 
     /// The attachment of a forked child.
@@ -130,7 +133,9 @@ impl Info {
     }
 
     fn owned_by(&self, who: &Caller<'_>) -> bool {
-        who.creds.euid == self.cuid || who.creds.euid == self.uid || who.creds.has_cap(cap::SYS_ADMIN)
+        who.creds.euid == self.cuid
+            || who.creds.euid == self.uid
+            || who.creds.has_cap(cap::SYS_ADMIN)
     }
 }
 
@@ -183,14 +188,28 @@ impl Table {
     }
 
     fn get(&self, id: i32) -> Result<Arc<Segment>> {
-        self.inner.lock().segments.get(&id).cloned().ok_or(Errno::EINVAL)
+        self.inner
+            .lock()
+            .segments
+            .get(&id)
+            .cloned()
+            .ok_or(Errno::EINVAL)
     }
 
     /// shmget(2).
-    pub fn shmget(self: &Arc<Self>, who: &Caller<'_>, key: i32, size: u64, flags: i32) -> Result<i32> {
+    pub fn shmget(
+        self: &Arc<Self>,
+        who: &Caller<'_>,
+        key: i32,
+        size: u64,
+        flags: i32,
+    ) -> Result<i32> {
         let mut inner = self.inner.lock();
         if key != libc::IPC_PRIVATE {
-            let found = inner.segments.values().find(|s| s.key == key && s.info.lock().mode & SHM_DEST == 0);
+            let found = inner
+                .segments
+                .values()
+                .find(|s| s.key == key && s.info.lock().mode & SHM_DEST == 0);
             if let Some(segment) = found {
                 if flags & libc::IPC_CREAT != 0 && flags & libc::IPC_EXCL != 0 {
                     return Err(Errno::EEXIST);
@@ -198,8 +217,15 @@ impl Table {
                 if segment.size < size {
                     return Err(Errno::EINVAL);
                 }
-                let allowed = segment.info.lock().allows(who, flags.cast_unsigned() & 0o777);
-                return if allowed { Ok(segment.id) } else { Err(Errno::EACCES) };
+                let allowed = segment
+                    .info
+                    .lock()
+                    .allows(who, flags.cast_unsigned() & 0o777);
+                return if allowed {
+                    Ok(segment.id)
+                } else {
+                    Err(Errno::EACCES)
+                };
             }
             if flags & libc::IPC_CREAT == 0 {
                 return Err(Errno::ENOENT);
@@ -216,7 +242,9 @@ impl Table {
             return Err(Errno::ENOSPC);
         }
         let id = inner.free_id().ok_or(Errno::ENOSPC)?;
-        let len = size.checked_next_multiple_of(super::span::PAGE).ok_or(Errno::ENOMEM)?;
+        let len = size
+            .checked_next_multiple_of(super::span::PAGE)
+            .ok_or(Errno::ENOMEM)?;
         let fd = crate::host::mm::memfd("SYSV", len).map_err(|_| Errno::ENOMEM)?;
         let info = Info {
             uid: who.creds.euid,
@@ -232,7 +260,14 @@ impl Table {
             last: 0,
         };
         let table = Arc::downgrade(self);
-        let segment = Segment { id, key, size, fd: Arc::new(fd), info: Mutex::new(info), table };
+        let segment = Segment {
+            id,
+            key,
+            size,
+            fd: Arc::new(fd),
+            info: Mutex::new(info),
+            table,
+        };
         inner.segments.insert(id, Arc::new(segment));
         Ok(id)
     }
@@ -263,7 +298,13 @@ impl Table {
 
     /// SHM_STAT, SHM_STAT_ANY: the segment at an index of the table, with its id.
     pub fn stat_index(&self, who: &Caller<'_>, index: i32, any: bool) -> Result<(i32, ShmidDs)> {
-        let found = self.inner.lock().segments.values().find(|s| s.id % INDEXES == index).cloned();
+        let found = self
+            .inner
+            .lock()
+            .segments
+            .values()
+            .find(|s| s.id % INDEXES == index)
+            .cloned();
         let segment = found.ok_or(Errno::EINVAL)?;
         if !any && !segment.info.lock().allows(who, 0o444) {
             return Err(Errno::EACCES);
@@ -315,7 +356,11 @@ impl Table {
                 return Err(Errno::EPERM);
             }
         }
-        info.mode = if lock { info.mode | SHM_LOCKED } else { info.mode & !SHM_LOCKED };
+        info.mode = if lock {
+            info.mode | SHM_LOCKED
+        } else {
+            info.mode & !SHM_LOCKED
+        };
         Ok(())
     }
 
@@ -335,7 +380,11 @@ impl Table {
     /// SHM_INFO: what is in use.
     pub fn usage(&self) -> (i32, ShmUsage) {
         let inner = self.inner.lock();
-        let pages: u64 = inner.segments.values().map(|s| s.mapped_len() / super::span::PAGE).sum();
+        let pages: u64 = inner
+            .segments
+            .values()
+            .map(|s| s.mapped_len() / super::span::PAGE)
+            .sum();
         let info = ShmUsage {
             used_ids: i32::try_from(inner.segments.len()).unwrap_or(i32::MAX),
             tot: pages,
@@ -355,12 +404,17 @@ impl Table {
 
 impl Inner {
     fn highest_index(&self) -> i32 {
-        self.segments.keys().map(|id| id % INDEXES).max().unwrap_or(0)
+        self.segments
+            .keys()
+            .map(|id| id % INDEXES)
+            .max()
+            .unwrap_or(0)
     }
 
     /// The lowest free index with the next sequence number.
     fn free_id(&mut self) -> Option<i32> {
-        let used: std::collections::BTreeSet<i32> = self.segments.keys().map(|id| id % INDEXES).collect();
+        let used: std::collections::BTreeSet<i32> =
+            self.segments.keys().map(|id| id % INDEXES).collect();
         let index = (0..INDEXES).find(|i| !used.contains(i))?;
         self.sequence = (self.sequence + 1) % (i32::MAX / INDEXES);
         Some(self.sequence * INDEXES + index)

@@ -31,7 +31,10 @@ pub struct Span {
 
 impl Span {
     /// Everything that an application may use.
-    pub const ALL: Self = Self { start: 0, end: TASK_SIZE };
+    pub const ALL: Self = Self {
+        start: 0,
+        end: TASK_SIZE,
+    };
 
     /// `[start, end)`.
     pub const fn new(start: u64, end: u64) -> Self {
@@ -40,7 +43,10 @@ impl Span {
 
     /// `len` bytes from `start`. The caller has checked that the sum doesn't wrap.
     pub const fn at(start: u64, len: u64) -> Self {
-        Self { start, end: start + len }
+        Self {
+            start,
+            end: start + len,
+        }
     }
 
     /// Length in bytes.
@@ -67,6 +73,9 @@ impl Span {
     #[must_use]
     pub fn intersect(self, other: Self) -> Self {
         let start = self.start.max(other.start);
-        Self { start, end: self.end.min(other.end).max(start) }
+        Self {
+            start,
+            end: self.end.min(other.end).max(start),
+        }
     }
 }

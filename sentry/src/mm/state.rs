@@ -73,8 +73,13 @@ pub struct Limits {
 
 impl Limits {
     /// No limits: what the kernel itself does (execve(2)), and tests.
-    pub const NONE: Self =
-        Self { address_space: u64::MAX, data: u64::MAX, memlock: u64::MAX, stack: u64::MAX, ipc_lock: true };
+    pub const NONE: Self = Self {
+        address_space: u64::MAX,
+        data: u64::MAX,
+        memlock: u64::MAX,
+        stack: u64::MAX,
+        ipc_lock: true,
+    };
 
     /// Those of a task.
     pub fn of(task: &crate::task::Task) -> Self {
@@ -189,7 +194,11 @@ impl State {
 
     /// ENOMEM if `more` mappings would be too many.
     pub fn check_count(&self, more: usize) -> Result<()> {
-        if self.map.len() + more > MAX_MAP_COUNT { Err(Errno::ENOMEM) } else { Ok(()) }
+        if self.map.len() + more > MAX_MAP_COUNT {
+            Err(Errno::ENOMEM)
+        } else {
+            Ok(())
+        }
     }
 
     /// How many more mappings there are once `span` has been cut out: 0 to 2, for mappings cut by its ends.

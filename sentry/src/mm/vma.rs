@@ -85,11 +85,17 @@ pub enum Backing {
     /// Private zero pages.
     Anon,
     /// Shared zero pages (MAP_SHARED|MAP_ANONYMOUS), from byte `offset` of the object on.
-    SharedAnon { object: Arc<SharedAnon>, offset: u64 },
+    SharedAnon {
+        object: Arc<SharedAnon>,
+        offset: u64,
+    },
     /// A file, from byte `offset` on.
     File { file: Arc<File>, offset: u64 },
     /// A System V segment, from byte `offset` on.
-    Shm { attach: Arc<Attachment>, offset: u64 },
+    Shm {
+        attach: Arc<Attachment>,
+        offset: u64,
+    },
 }
 
 impl Backing {
@@ -97,7 +103,9 @@ impl Backing {
     pub fn offset(&self) -> u64 {
         match self {
             Self::Anon => 0,
-            Self::SharedAnon { offset, .. } | Self::File { offset, .. } | Self::Shm { offset, .. } => *offset,
+            Self::SharedAnon { offset, .. }
+            | Self::File { offset, .. }
+            | Self::Shm { offset, .. } => *offset,
         }
     }
 
@@ -105,7 +113,9 @@ impl Backing {
     fn advance(&mut self, by: u64) {
         match self {
             Self::Anon => {}
-            Self::SharedAnon { offset, .. } | Self::File { offset, .. } | Self::Shm { offset, .. } => {
+            Self::SharedAnon { offset, .. }
+            | Self::File { offset, .. }
+            | Self::Shm { offset, .. } => {
                 *offset = offset.wrapping_add(by);
             }
         }
@@ -115,15 +125,29 @@ impl Backing {
     fn continues(&self, len: u64, next: &Self) -> bool {
         match (self, next) {
             (Self::Anon, Self::Anon) => true,
-            (Self::SharedAnon { object: a, offset: o }, Self::SharedAnon { object: b, offset: p }) => {
-                Arc::ptr_eq(a, b) && o.wrapping_add(len) == *p
-            }
+            (
+                Self::SharedAnon {
+                    object: a,
+                    offset: o,
+                },
+                Self::SharedAnon {
+                    object: b,
+                    offset: p,
+                },
+            ) => Arc::ptr_eq(a, b) && o.wrapping_add(len) == *p,
             (Self::File { file: a, offset: o }, Self::File { file: b, offset: p }) => {
                 Arc::ptr_eq(a, b) && o.wrapping_add(len) == *p
             }
-            (Self::Shm { attach: a, offset: o }, Self::Shm { attach: b, offset: p }) => {
-                Arc::ptr_eq(a, b) && o.wrapping_add(len) == *p
-            }
+            (
+                Self::Shm {
+                    attach: a,
+                    offset: o,
+                },
+                Self::Shm {
+                    attach: b,
+                    offset: p,
+                },
+            ) => Arc::ptr_eq(a, b) && o.wrapping_add(len) == *p,
             _ => false,
         }
     }
@@ -152,7 +176,13 @@ pub struct Vma {
 impl Vma {
     /// Private anonymous memory with rights `prot`.
     pub fn anon(span: Span, prot: Prot) -> Self {
-        Self { span, prot, flags: VmaFlags::MAY_ALL, backing: Backing::Anon, name: None }
+        Self {
+            span,
+            prot,
+            flags: VmaFlags::MAY_ALL,
+            backing: Backing::Anon,
+            name: None,
+        }
     }
 
     /// Length in bytes.
