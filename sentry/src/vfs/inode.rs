@@ -9,7 +9,7 @@ use super::{File, FileOps};
 use arch::{Errno, Result};
 use parking_lot::Mutex;
 use std::any::Any;
-use std::sync::atomic::{AtomicI32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 
 /// An inode of whatever file system.
@@ -83,6 +83,10 @@ pub trait Inode: Any + Send + Sync {
     fn set_attr(&self, _change: &SetAttr) -> Result<()> {
         Err(Errno::EPERM)
     }
+
+    /// Something was read: moves the time of last access, if it is due ([`super::change::atime_due`]). Nothing to do
+    /// where a host file system keeps it.
+    fn touch_atime(&self, _relatime: bool) {}
 
     /// inode_permission of file systems with rules of their own; `None` has the common check made on [`Inode::attr`].
     fn permission(&self, _env: &Env<'_>, _access: super::perm::Access) -> Option<Result<()>> {
@@ -215,6 +219,8 @@ pub struct InodeExt {
     pub socket: Mutex<Option<Attachment>>,
     /// Above 0: open for writing so many times; below: being executed (deny_write_access).
     writers: AtomicI32,
+    /// It has or may have setuid, setgid or file capabilities: a write looks closer. Only ever set.
+    privileged: AtomicBool,
 }
 
 impl InodeExt {
@@ -226,6 +232,7 @@ impl InodeExt {
             fifo: Mutex::new(None),
             socket: Mutex::new(None),
             writers: AtomicI32::new(0),
+            privileged: AtomicBool::new(false),
         }
     }
 
@@ -272,6 +279,16 @@ impl InodeExt {
     /// Open for writing so many times (F_SETLEASE, sealing).
     pub fn writers(&self) -> i32 {
         self.writers.load(Ordering::Acquire).max(0)
+    }
+
+    /// A write must look whether it takes privileges away.
+    pub fn privileged(&self) -> bool {
+        self.privileged.load(Ordering::Relaxed)
+    }
+
+    /// The file got setuid, setgid or file capabilities.
+    pub fn set_privileged(&self) {
+        self.privileged.store(true, Ordering::Relaxed);
     }
 
     fn step(&self, by: i32, allowed: impl Fn(i32) -> bool) -> Result<()> {

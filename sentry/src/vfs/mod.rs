@@ -4,7 +4,7 @@
 //! - [`inode`], [`superblock`]: what a file system provides. [`attr`]: attributes.
 //! - [`dentry`]: the cache of names. [`mount`]: mounts, namespaces. [`path`]: a dentry seen through a mount.
 //! - [`walk`]: from a text to a path; [`Env`] is on whose behalf. [`perm`]: who may do what.
-//! - `open`: open(2) without its descriptor. `names`: mkdir, unlink, rename and kin. `change`: chmod, chown, utimes, truncate.
+//! - [`open`]: open(2) without its descriptor. [`names`]: mkdir, unlink, rename and kin. [`change`]: chmod, chown, utimes, truncate.
 //! - [`fdtable`], [`context`]: what a process has of all this.
 //! - [`lock`], [`notify`], [`devices`]: file locks; hooks for inotify; who opens device nodes.
 //!
@@ -13,6 +13,7 @@
 
 pub mod anon;
 pub mod attr;
+pub mod change;
 pub mod context;
 pub mod dentry;
 pub mod devices;
@@ -21,7 +22,9 @@ pub mod file;
 pub mod inode;
 pub mod lock;
 pub mod mount;
+pub mod names;
 pub mod notify;
+pub mod open;
 pub mod path;
 pub mod perm;
 pub mod superblock;

@@ -44,6 +44,7 @@ pub struct Env<'a> {
     pub creds: Arc<Creds>,
     pub root: Path,
     pub cwd: Path,
+    pub umask: u32,
     /// The calling thread; `None` for the kernel's own accesses (container set-up), which can't open devices.
     pub cx: Option<&'a Cx>,
 }
@@ -246,6 +247,16 @@ impl<'e> Walk<'e, '_> {
                 }
             }
         }
+        self.into_place()
+    }
+
+    /// The result must be a directory (slashes came after a name).
+    pub fn want_directory(&mut self) {
+        self.flags |= WalkFlags::DIRECTORY | WalkFlags::FOLLOW;
+    }
+
+    /// Where the walk has arrived: ENOTDIR if that had to be a directory and isn't.
+    pub fn into_place(self) -> Result<Path> {
         if self.flags.contains(WalkFlags::DIRECTORY)
             && self.cur.inode().file_type() != FileType::Directory
         {
