@@ -6,6 +6,7 @@
 //! what stands here.
 
 pub mod event;
+pub mod fs;
 pub mod io;
 pub mod mm;
 pub mod sys;

@@ -377,3 +377,12 @@ impl<'e> Walk<'e, '_> {
         perm::inode(self.env, self.cur.inode(), Access::EXEC)
     }
 }
+
+impl Cx {
+    /// The calling thread's view of the file system.
+    pub fn env(&self) -> Env<'_> {
+        let fs = self.task.fs();
+        let (root, cwd) = fs.root_and_cwd();
+        Env { creds: self.task.creds(), root, cwd, umask: fs.umask(), cx: Some(self) }
+    }
+}
