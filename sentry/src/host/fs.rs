@@ -76,7 +76,15 @@ pub fn statx(dir: BorrowedFd<'_>, name: &[u8]) -> Result<libc::statx> {
     let mask = libc::STATX_BASIC_STATS | libc::STATX_BTIME;
     let mut out = std::mem::MaybeUninit::<libc::statx>::zeroed();
     // SAFETY: `name` lives over the call, `out` is a statx.
-    check(unsafe { libc::statx(dir.as_raw_fd(), name.as_ptr(), flags, mask, out.as_mut_ptr()) })?;
+    check(unsafe {
+        libc::statx(
+            dir.as_raw_fd(),
+            name.as_ptr(),
+            flags,
+            mask,
+            out.as_mut_ptr(),
+        )
+    })?;
     // SAFETY: all bit patterns are valid, and it was zeroed.
     Ok(unsafe { out.assume_init() })
 }
@@ -116,7 +124,15 @@ pub fn symlinkat(target: &[u8], dir: BorrowedFd<'_>, name: &[u8]) -> Result<()> 
 pub fn linkat(from: BorrowedFd<'_>, old: &[u8], to: BorrowedFd<'_>, new: &[u8]) -> Result<()> {
     let (old, new) = (cname(old)?, cname(new)?);
     // SAFETY: both strings live over the call.
-    check(unsafe { libc::linkat(from.as_raw_fd(), old.as_ptr(), to.as_raw_fd(), new.as_ptr(), 0) })
+    check(unsafe {
+        libc::linkat(
+            from.as_raw_fd(),
+            old.as_ptr(),
+            to.as_raw_fd(),
+            new.as_ptr(),
+            0,
+        )
+    })
 }
 
 /// linkat(2) of the file behind a descriptor, named through /proc/self/fd.
@@ -128,7 +144,13 @@ pub fn link_fd(fd: BorrowedFd<'_>, to: BorrowedFd<'_>, new: &[u8]) -> Result<()>
     let flags = libc::AT_SYMLINK_FOLLOW;
     // SAFETY: both strings live over the call.
     check(unsafe {
-        libc::linkat(from.as_raw_fd(), old.as_ptr(), to.as_raw_fd(), new.as_ptr(), flags)
+        libc::linkat(
+            from.as_raw_fd(),
+            old.as_ptr(),
+            to.as_raw_fd(),
+            new.as_ptr(),
+            flags,
+        )
     })
 }
 
@@ -151,7 +173,13 @@ pub fn renameat2(
     let (old, new) = (cname(old)?, cname(new)?);
     // SAFETY: both strings live over the call.
     check(unsafe {
-        libc::renameat2(from.as_raw_fd(), old.as_ptr(), to.as_raw_fd(), new.as_ptr(), flags)
+        libc::renameat2(
+            from.as_raw_fd(),
+            old.as_ptr(),
+            to.as_raw_fd(),
+            new.as_ptr(),
+            flags,
+        )
     })
 }
 
@@ -161,7 +189,12 @@ pub fn readlinkat(dir: BorrowedFd<'_>, name: &[u8]) -> Result<Vec<u8>> {
     let mut buf = vec![0u8; 4096];
     // SAFETY: `name` and `buf` live over the call.
     let n = unsafe {
-        libc::readlinkat(dir.as_raw_fd(), name.as_ptr(), buf.as_mut_ptr().cast(), buf.len())
+        libc::readlinkat(
+            dir.as_raw_fd(),
+            name.as_ptr(),
+            buf.as_mut_ptr().cast(),
+            buf.len(),
+        )
     };
     match usize::try_from(n) {
         Ok(n) => {
@@ -176,7 +209,13 @@ pub fn readlinkat(dir: BorrowedFd<'_>, name: &[u8]) -> Result<Vec<u8>> {
 pub fn chmod(fd: BorrowedFd<'_>, mode: u32) -> Result<()> {
     // SAFETY: the path is a constant.
     let rc = unsafe {
-        libc::syscall(libc::SYS_fchmodat2, fd.as_raw_fd(), c"".as_ptr(), mode, libc::AT_EMPTY_PATH)
+        libc::syscall(
+            libc::SYS_fchmodat2,
+            fd.as_raw_fd(),
+            c"".as_ptr(),
+            mode,
+            libc::AT_EMPTY_PATH,
+        )
     };
     match if rc < 0 { last() } else { Ok(()) } {
         Err(Errno::ENOSYS | Errno::EPERM) => {}
@@ -205,8 +244,14 @@ pub fn utimes(
     mtime: Option<(i64, u32)>,
 ) -> Result<()> {
     let spec = |t: Option<(i64, u32)>| match t {
-        Some((sec, nsec)) => libc::timespec { tv_sec: sec, tv_nsec: i64::from(nsec) },
-        None => libc::timespec { tv_sec: 0, tv_nsec: libc::UTIME_OMIT },
+        Some((sec, nsec)) => libc::timespec {
+            tv_sec: sec,
+            tv_nsec: i64::from(nsec),
+        },
+        None => libc::timespec {
+            tv_sec: 0,
+            tv_nsec: libc::UTIME_OMIT,
+        },
     };
     let times = [spec(atime), spec(mtime)];
     let flags = libc::AT_EMPTY_PATH;
@@ -246,7 +291,11 @@ pub fn seek(fd: BorrowedFd<'_>, offset: u64, whence: i32) -> Result<u64> {
 pub fn sync(fd: BorrowedFd<'_>, data_only: bool) -> Result<()> {
     // SAFETY: no memory involved.
     check(unsafe {
-        if data_only { libc::fdatasync(fd.as_raw_fd()) } else { libc::fsync(fd.as_raw_fd()) }
+        if data_only {
+            libc::fdatasync(fd.as_raw_fd())
+        } else {
+            libc::fsync(fd.as_raw_fd())
+        }
     })
 }
 
@@ -258,7 +307,10 @@ pub fn syncfs(fd: BorrowedFd<'_>) -> Result<()> {
 
 /// A write at the end of the file, wherever that is: pwritev2(2) with RWF_APPEND.
 pub fn append(fd: BorrowedFd<'_>, buf: &[u8]) -> Result<usize> {
-    let iov = libc::iovec { iov_base: buf.as_ptr().cast_mut().cast(), iov_len: buf.len() };
+    let iov = libc::iovec {
+        iov_base: buf.as_ptr().cast_mut().cast(),
+        iov_len: buf.len(),
+    };
     // SAFETY: the vector points to `buf`, which is only read.
     let n = unsafe { libc::pwritev2(fd.as_raw_fd(), &raw const iov, 1, 0, libc::RWF_APPEND) };
     usize::try_from(n).or_else(|_| last())
@@ -268,7 +320,9 @@ pub fn append(fd: BorrowedFd<'_>, buf: &[u8]) -> Result<usize> {
 pub fn memfd(name: &CStr, sealing: bool) -> Result<OwnedFd> {
     let flags = libc::MFD_CLOEXEC | if sealing { libc::MFD_ALLOW_SEALING } else { 0 };
     // SAFETY: `name` lives over the call.
-    owned(libc::c_long::from(unsafe { libc::memfd_create(name.as_ptr(), flags) }))
+    owned(libc::c_long::from(unsafe {
+        libc::memfd_create(name.as_ptr(), flags)
+    }))
 }
 
 /// fcntl(2) F_ADD_SEALS: EBUSY for F_SEAL_WRITE while somebody maps it shared and writable.
@@ -293,7 +347,12 @@ pub fn getdents(dir: BorrowedFd<'_>) -> Result<Vec<DirEntry>> {
     let mut buf = vec![0u8; 32 << 10];
     // SAFETY: `buf` is ours for its length.
     let n = unsafe {
-        libc::syscall(libc::SYS_getdents64, dir.as_raw_fd(), buf.as_mut_ptr(), buf.len())
+        libc::syscall(
+            libc::SYS_getdents64,
+            dir.as_raw_fd(),
+            buf.as_mut_ptr(),
+            buf.len(),
+        )
     };
     let n = usize::try_from(n).or_else(|_| last())?;
     let mut rest = &buf[..n.min(buf.len())];
@@ -306,7 +365,12 @@ pub fn getdents(dir: BorrowedFd<'_>) -> Result<Vec<DirEntry>> {
         }
         let name = &rest[19..reclen];
         let name = &name[..name.iter().position(|&b| b == 0).unwrap_or(name.len())];
-        out.push(DirEntry { ino: word(0), next: word(8), dtype: rest[18], name: name.to_vec() });
+        out.push(DirEntry {
+            ino: word(0),
+            next: word(8),
+            dtype: rest[18],
+            name: name.to_vec(),
+        });
         rest = &rest[reclen..];
     }
     Ok(out)
@@ -318,7 +382,12 @@ pub fn get_xattr(fd: BorrowedFd<'_>, name: &[u8]) -> Result<Vec<u8>> {
     let mut buf = vec![0u8; 64 << 10];
     // SAFETY: `name` and `buf` live over the call.
     let n = unsafe {
-        libc::fgetxattr(fd.as_raw_fd(), name.as_ptr(), buf.as_mut_ptr().cast(), buf.len())
+        libc::fgetxattr(
+            fd.as_raw_fd(),
+            name.as_ptr(),
+            buf.as_mut_ptr().cast(),
+            buf.len(),
+        )
     };
     buf.truncate(usize::try_from(n).or_else(|_| last())?);
     Ok(buf)
@@ -329,7 +398,13 @@ pub fn set_xattr(fd: BorrowedFd<'_>, name: &[u8], value: &[u8], flags: i32) -> R
     let name = cname(name)?;
     // SAFETY: `name` and `value` live over the call.
     check(unsafe {
-        libc::fsetxattr(fd.as_raw_fd(), name.as_ptr(), value.as_ptr().cast(), value.len(), flags)
+        libc::fsetxattr(
+            fd.as_raw_fd(),
+            name.as_ptr(),
+            value.as_ptr().cast(),
+            value.len(),
+            flags,
+        )
     })
 }
 
@@ -346,7 +421,11 @@ pub fn list_xattr(fd: BorrowedFd<'_>) -> Result<Vec<Vec<u8>>> {
     // SAFETY: `buf` is ours for its length.
     let n = unsafe { libc::flistxattr(fd.as_raw_fd(), buf.as_mut_ptr().cast(), buf.len()) };
     buf.truncate(usize::try_from(n).or_else(|_| last())?);
-    Ok(buf.split(|&b| b == 0).filter(|n| !n.is_empty()).map(<[u8]>::to_vec).collect())
+    Ok(buf
+        .split(|&b| b == 0)
+        .filter(|n| !n.is_empty())
+        .map(<[u8]>::to_vec)
+        .collect())
 }
 
 /// An open of a directory by its path on the host: for tests and set-up, before the jail.
@@ -355,5 +434,7 @@ pub fn open_dir(path: &std::path::Path) -> Result<OwnedFd> {
     let path = cname(path.as_os_str().as_bytes())?;
     let flags = libc::O_PATH | libc::O_DIRECTORY | libc::O_CLOEXEC;
     // SAFETY: `path` lives over the call.
-    owned(libc::c_long::from(unsafe { libc::open(path.as_ptr(), flags) }))
+    owned(libc::c_long::from(unsafe {
+        libc::open(path.as_ptr(), flags)
+    }))
 }

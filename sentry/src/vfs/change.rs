@@ -37,7 +37,10 @@ pub fn chmod(env: &Env<'_>, place: &Path, perm: u32) -> Result<()> {
     if !env.creds.in_group(attr.gid) && !env.creds.has_cap(cap::FSETID) {
         perm &= !libc::S_ISGID;
     }
-    inode.set_attr(&SetAttr { perm: Some(perm), ..SetAttr::default() })?;
+    inode.set_attr(&SetAttr {
+        perm: Some(perm),
+        ..SetAttr::default()
+    })?;
     if perm & (libc::S_ISUID | libc::S_ISGID) != 0 {
         inode.ext().set_privileged();
     }
@@ -57,7 +60,11 @@ pub fn chown(env: &Env<'_>, place: &Path, uid: Option<u32>, gid: Option<u32>) ->
     if !(uid_allowed && gid_allowed) && !creds.has_cap(cap::CHOWN) {
         return Err(Errno::EPERM);
     }
-    let mut change = SetAttr { uid, gid, ..SetAttr::default() };
+    let mut change = SetAttr {
+        uid,
+        gid,
+        ..SetAttr::default()
+    };
     if attr.file_type() != FileType::Directory {
         change.perm = dropped_bits(&attr, creds, true);
         let _ = inode.remove_xattr(b"security.capability");
@@ -83,13 +90,18 @@ fn dropped_bits(attr: &Attr, creds: &Creds, always: bool) -> Option<u32> {
 
 /// file_remove_privs: a write takes setuid, setgid and file capabilities away.
 pub fn strip_privileges(creds: &Creds, file: &File) -> Result<()> {
-    let Some(place) = file.path() else { return Ok(()) };
+    let Some(place) = file.path() else {
+        return Ok(());
+    };
     let inode = place.inode();
     if !inode.ext().privileged() {
         return Ok(());
     }
     if let Some(perm) = dropped_bits(&inode.attr()?, creds, false) {
-        inode.set_attr(&SetAttr { perm: Some(perm), ..SetAttr::default() })?;
+        inode.set_attr(&SetAttr {
+            perm: Some(perm),
+            ..SetAttr::default()
+        })?;
     }
     match inode.remove_xattr(b"security.capability") {
         Ok(()) | Err(Errno::ENODATA | Errno::EOPNOTSUPP | Errno::EPERM) => Ok(()),
@@ -114,7 +126,11 @@ pub fn utimes(env: &Env<'_>, place: &Path, atime: SetTime, mtime: SetTime) -> Re
         SetTime::Omit => None,
         SetTime::At(t) => Some(t),
     };
-    inode.set_attr(&SetAttr { atime: pick(atime), mtime: pick(mtime), ..SetAttr::default() })?;
+    inode.set_attr(&SetAttr {
+        atime: pick(atime),
+        mtime: pick(mtime),
+        ..SetAttr::default()
+    })?;
     notify::path(place, libc::IN_ATTRIB);
     Ok(())
 }
@@ -144,12 +160,18 @@ fn resize(env: &Env<'_>, inode: &InodeRef, len: u64, limit: u64) -> Result<()> {
         return Err(Errno::EFBIG);
     }
     let perm = dropped_bits(&attr, &env.creds, false);
-    inode.set_attr(&SetAttr { size: Some(len), perm, ..SetAttr::default() })
+    inode.set_attr(&SetAttr {
+        size: Some(len),
+        perm,
+        ..SetAttr::default()
+    })
 }
 
 /// O_TRUNC of a file that is open for writing.
 pub(super) fn truncate_open(env: &Env<'_>, file: &Arc<File>, len: u64) -> Result<()> {
-    let Some(place) = file.path() else { return Ok(()) };
+    let Some(place) = file.path() else {
+        return Ok(());
+    };
     resize(env, place.inode(), len, u64::MAX)?;
     notify::path(place, libc::IN_MODIFY);
     Ok(())
@@ -163,8 +185,10 @@ pub fn access(env: &Env<'_>, place: &Path, access: Access) -> Result<()> {
         return Err(Errno::EACCES);
     }
     perm::path(env, place, access)?;
-    let special =
-        matches!(kind, FileType::CharDevice | FileType::BlockDevice | FileType::Fifo | FileType::Socket);
+    let special = matches!(
+        kind,
+        FileType::CharDevice | FileType::BlockDevice | FileType::Fifo | FileType::Socket
+    );
     if access.contains(Access::WRITE) && !special && place.mount.want_write().is_err() {
         return Err(Errno::EROFS);
     }
@@ -184,7 +208,9 @@ pub fn touch_atime(place: &Path, flags: u32) {
     {
         return;
     }
-    place.inode().touch_atime(!mount.contains(MountFlags::STRICTATIME));
+    place
+        .inode()
+        .touch_atime(!mount.contains(MountFlags::STRICTATIME));
 }
 
 /// relatime: whether a read at `now` moves the time of last access.

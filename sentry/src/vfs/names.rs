@@ -28,7 +28,12 @@ pub fn new_node(env: &Env<'_>, dir: &Path, mode: u32, rdev: Dev) -> Result<NewNo
             mode &= !libc::S_ISGID;
         }
     }
-    Ok(NewNode { mode, uid: env.creds.fsuid, gid, rdev })
+    Ok(NewNode {
+        mode,
+        uid: env.creds.fsuid,
+        gid,
+        rdev,
+    })
 }
 
 /// Runs `make` under the directory's lock and enters the result in the cache.
@@ -56,7 +61,9 @@ pub(super) fn create_in(
 /// filename_create: the directory and name of something to be made. EEXIST if it is there; then EROFS.
 fn creatable(env: &Env<'_>, at: &At, path: &[u8], is_dir: bool) -> Result<(Path, Vec<u8>)> {
     let (dir, last) = env.resolve_parent(at, path, WalkFlags::empty())?;
-    let Last::Name { name, slash } = last else { return Err(Errno::EEXIST) };
+    let Last::Name { name, slash } = last else {
+        return Err(Errno::EEXIST);
+    };
     if env.lookup(&dir, &name)?.is_some() {
         return Err(Errno::EEXIST);
     }
@@ -81,7 +88,9 @@ pub fn mknod(env: &Env<'_>, at: &At, path: &[u8], mode: u32, rdev: Dev) -> Resul
     let kind = match mode & libc::S_IFMT {
         0 => libc::S_IFREG,
         libc::S_IFDIR => return Err(Errno::EPERM),
-        kind @ (libc::S_IFREG | libc::S_IFCHR | libc::S_IFBLK | libc::S_IFIFO | libc::S_IFSOCK) => kind,
+        kind @ (libc::S_IFREG | libc::S_IFCHR | libc::S_IFBLK | libc::S_IFIFO | libc::S_IFSOCK) => {
+            kind
+        }
         _ => return Err(Errno::EINVAL),
     };
     let (dir, name) = creatable(env, at, path, false)?;
@@ -123,7 +132,9 @@ pub fn link(env: &Env<'_>, old: &Path, at: &At, path: &[u8]) -> Result<()> {
     if inode.file_type() == FileType::Directory {
         return Err(Errno::EPERM);
     }
-    create_in(&dir, &name, |d| d.link(&name, inode).map(|()| Arc::clone(inode)))?;
+    create_in(&dir, &name, |d| {
+        d.link(&name, inode).map(|()| Arc::clone(inode))
+    })?;
     notify::inode(&**inode, libc::IN_ATTRIB);
     Ok(())
 }
@@ -145,13 +156,19 @@ fn hardlink_allowed(env: &Env<'_>, old: &Path) -> Result<()> {
 /// unlink(2).
 pub fn unlink(env: &Env<'_>, at: &At, path: &[u8]) -> Result<()> {
     let (dir, last) = env.resolve_parent(at, path, WalkFlags::empty())?;
-    let Last::Name { name, slash } = last else { return Err(Errno::EISDIR) };
+    let Last::Name { name, slash } = last else {
+        return Err(Errno::EISDIR);
+    };
     dir.mount.want_write()?;
     let lock = dir.dentry.lock_dir();
     let victim = env.lookup(&dir, &name)?.ok_or(Errno::ENOENT)?;
     let inode = Arc::clone(victim.inode());
     if slash {
-        return Err(if inode.file_type() == FileType::Directory { Errno::EISDIR } else { Errno::ENOTDIR });
+        return Err(if inode.file_type() == FileType::Directory {
+            Errno::EISDIR
+        } else {
+            Errno::ENOTDIR
+        });
     }
     perm::may_delete(env, &dir, &inode, false)?;
     if victim.mounts.load(Ordering::Acquire) > 0 {
@@ -236,9 +253,23 @@ pub fn rename(
     if !Arc::ptr_eq(&old_dir.mount, &new_dir.mount) {
         return Err(Errno::EXDEV);
     }
-    let Last::Name { name: old_name, slash: old_slash } = old_last else { return Err(Errno::EBUSY) };
-    let Last::Name { name: new_name, slash: new_slash } = new_last else {
-        return Err(if flags.contains(RenameFlags::NOREPLACE) { Errno::EEXIST } else { Errno::EBUSY });
+    let Last::Name {
+        name: old_name,
+        slash: old_slash,
+    } = old_last
+    else {
+        return Err(Errno::EBUSY);
+    };
+    let Last::Name {
+        name: new_name,
+        slash: new_slash,
+    } = new_last
+    else {
+        return Err(if flags.contains(RenameFlags::NOREPLACE) {
+            Errno::EEXIST
+        } else {
+            Errno::EBUSY
+        });
     };
     old_dir.mount.want_write()?;
 
@@ -267,9 +298,21 @@ pub fn rename(
     if let Some(found) = &found
         && found.is_ancestor_of(from)
     {
-        return Err(if exchange { Errno::EINVAL } else { Errno::ENOTEMPTY });
+        return Err(if exchange {
+            Errno::EINVAL
+        } else {
+            Errno::ENOTEMPTY
+        });
     }
-    rename_checked(env, &old_dir, &moved, &new_dir, &new_name, found.as_ref(), flags)?;
+    rename_checked(
+        env,
+        &old_dir,
+        &moved,
+        &new_dir,
+        &new_name,
+        found.as_ref(),
+        flags,
+    )?;
     if is_dir(&moved) || found.as_ref().is_some_and(is_dir) {
         RENAME_SEQ.fetch_add(1, Ordering::SeqCst);
     }
@@ -296,7 +339,11 @@ fn rename_checked(
     match found {
         None => perm::may_create(env, new_dir)?,
         Some(found) => {
-            let as_dir = if exchange { found.inode().file_type() == FileType::Directory } else { is_dir };
+            let as_dir = if exchange {
+                found.inode().file_type() == FileType::Directory
+            } else {
+                is_dir
+            };
             perm::may_delete(env, new_dir, found.inode(), as_dir)?;
         }
     }
@@ -305,7 +352,9 @@ fn rename_checked(
         if is_dir {
             perm::inode(env, &source, Access::WRITE)?;
         }
-        if exchange && let Some(found) = found.filter(|f| f.inode().file_type() == FileType::Directory) {
+        if exchange
+            && let Some(found) = found.filter(|f| f.inode().file_type() == FileType::Directory)
+        {
             perm::inode(env, found.inode(), Access::WRITE)?;
         }
     }
@@ -315,7 +364,11 @@ fn rename_checked(
     }
     let old_name = moved.name();
     let replaced = found.map(|f| Arc::clone(f.inode()));
-    let target = Target { dir: new_dir.inode(), name: new_name, replaced: replaced.as_ref() };
+    let target = Target {
+        dir: new_dir.inode(),
+        name: new_name,
+        replaced: replaced.as_ref(),
+    };
     if let Err(e) = old_dir.inode().rename(&old_name, &source, &target, flags) {
         if e == Errno::ENOENT || e == Errno::EEXIST {
             old_dir.dentry.forget(&old_name);
@@ -325,9 +378,19 @@ fn rename_checked(
     }
     match found {
         Some(found) if exchange => Dentry::exchanged(moved, found),
-        _ => old_dir.dentry.moved(moved, &new_dir.dentry, new_name, found.map(|f| &**f)),
+        _ => old_dir
+            .dentry
+            .moved(moved, &new_dir.dentry, new_name, found.map(|f| &**f)),
     }
-    rename_notify(old_dir, &old_name, &source, new_dir, new_name, replaced.as_ref(), exchange);
+    rename_notify(
+        old_dir,
+        &old_name,
+        &source,
+        new_dir,
+        new_name,
+        replaced.as_ref(),
+        exchange,
+    );
     Ok(())
 }
 
@@ -346,7 +409,13 @@ fn rename_notify(
     let tell = |from: &Path, from_name: &[u8], to: &Path, to_name: &[u8], what: &InodeRef| {
         let is_dir = what.file_type() == FileType::Directory;
         let cookie = notify::cookie();
-        notify::child(&**from.inode(), from_name, is_dir, libc::IN_MOVED_FROM, cookie);
+        notify::child(
+            &**from.inode(),
+            from_name,
+            is_dir,
+            libc::IN_MOVED_FROM,
+            cookie,
+        );
         notify::child(&**to.inode(), to_name, is_dir, libc::IN_MOVED_TO, cookie);
         notify::inode(&**what, libc::IN_MOVE_SELF);
     };

@@ -66,7 +66,11 @@ impl OpenHow {
             flags &= DIRECTORY | NOFOLLOW | PATH | libc::O_CLOEXEC as u32;
         }
         let mode = if will_create(flags) { mode & 0o7777 } else { 0 };
-        Self { flags, mode, resolve: WalkFlags::empty() }
+        Self {
+            flags,
+            mode,
+            resolve: WalkFlags::empty(),
+        }
     }
 
     /// What an open is going to do with the file.
@@ -85,7 +89,9 @@ impl OpenHow {
     /// build_open_flags: EINVAL for combinations that make no sense.
     fn check(&mut self) -> Result<()> {
         if self.flags & TMPFILE_BIT != 0 {
-            if self.flags & (DIRECTORY | CREAT) != DIRECTORY || !self.access().contains(Access::WRITE) {
+            if self.flags & (DIRECTORY | CREAT) != DIRECTORY
+                || !self.access().contains(Access::WRITE)
+            {
                 return Err(Errno::EINVAL);
             }
         } else if self.flags & (CREAT | DIRECTORY) == CREAT | DIRECTORY {
@@ -103,7 +109,10 @@ impl OpenHow {
     fn walk_flags(&self) -> WalkFlags {
         let mut flags = self.resolve;
         flags.set(WalkFlags::FOLLOW, self.flags & NOFOLLOW == 0);
-        flags.set(WalkFlags::DIRECTORY, self.flags & DIRECTORY != 0 && self.flags & TMPFILE_BIT == 0);
+        flags.set(
+            WalkFlags::DIRECTORY,
+            self.flags & DIRECTORY != 0 && self.flags & TMPFILE_BIT == 0,
+        );
         flags
     }
 
@@ -197,13 +206,17 @@ fn may_open(env: &Env<'_>, place: &Path, access: Access, flags: u32) -> Result<(
     match place.inode().file_type() {
         FileType::Symlink => return Err(Errno::ELOOP),
         FileType::Directory if access.contains(Access::WRITE) => return Err(Errno::EISDIR),
-        FileType::CharDevice | FileType::BlockDevice if place.mount.flags().contains(MountFlags::NODEV) => {
+        FileType::CharDevice | FileType::BlockDevice
+            if place.mount.flags().contains(MountFlags::NODEV) =>
+        {
             return Err(Errno::EACCES);
         }
         _ => {}
     }
     perm::path(env, place, access)?;
-    if flags & libc::O_NOATIME as u32 != 0 && !perm::owner_or_capable(&place.inode().attr()?, &env.creds) {
+    if flags & libc::O_NOATIME as u32 != 0
+        && !perm::owner_or_capable(&place.inode().attr()?, &env.creds)
+    {
         return Err(Errno::EPERM);
     }
     Ok(())
@@ -221,7 +234,9 @@ fn open_inode(env: &Env<'_>, place: Path, how: &OpenHow, created: bool) -> Resul
         FileType::CharDevice | FileType::BlockDevice | FileType::Fifo => {
             let cx = env.cx.ok_or(Errno::ENXIO)?;
             let rdev = inode.attr()?.rdev;
-            cx.kernel().devices.open(env, kind, rdev, &place, how.flags)?
+            cx.kernel()
+                .devices
+                .open(env, kind, rdev, &place, how.flags)?
         }
         FileType::Socket => return Err(Errno::ENXIO),
         _ => inode.open(env, &place, how.flags)?,
@@ -264,7 +279,10 @@ pub fn open_exec(env: &Env<'_>, at: &At, path: &[u8], flags: WalkFlags) -> Resul
         return Err(Errno::EACCES);
     }
     perm::path(env, &place, Access::EXEC)?;
-    let how = OpenHow { flags: LARGEFILE, ..OpenHow::default() };
+    let how = OpenHow {
+        flags: LARGEFILE,
+        ..OpenHow::default()
+    };
     let ext = place.inode().ext();
     ext.deny_write()?;
     let file = open_inode(env, place.clone(), &how, false);

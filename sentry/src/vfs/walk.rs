@@ -383,6 +383,12 @@ impl Cx {
     pub fn env(&self) -> Env<'_> {
         let fs = self.task.fs();
         let (root, cwd) = fs.root_and_cwd();
-        Env { creds: self.task.creds(), root, cwd, umask: fs.umask(), cx: Some(self) }
+        Env {
+            creds: self.task.creds(),
+            root,
+            cwd,
+            umask: fs.umask(),
+            cx: Some(self),
+        }
     }
 }
