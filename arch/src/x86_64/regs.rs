@@ -172,10 +172,13 @@ impl Regs {
 
     /// Makes registers that an application chose fit to run with: user segments, only those flags
     /// that `mask` lets through (`eflags::SIGRETURN_MASK` or `eflags::PTRACE_MASK`), the rest from
-    /// `old`.
+    /// `old`. The instruction pointer is left alone: check it with [`is_user_address`] where a jump
+    /// to it is made, since one that isn't canonical faults at the jump.
     pub fn sanitize(&mut self, old: &Regs, mask: u64) {
         self.cs = USER_CS;
         self.ss = USER_DS;
+        (self.ds, self.es) = (old.ds, old.es);
+        (self.fs, self.gs) = (old.fs, old.gs);
         self.eflags = (old.eflags & !mask) | (self.eflags & mask) | eflags::IF | eflags::FIXED;
         if !is_user_address(self.fs_base) {
             self.fs_base = old.fs_base;
@@ -225,8 +228,10 @@ mod tests {
         new.cs = 0x10;
         new.ss = 0;
         new.fs_base = u64::MAX;
+        new.gs = 0x63;
         new.sanitize(&old, eflags::SIGRETURN_MASK);
         assert_eq!((new.cs, new.ss, new.fs_base), (USER_CS, USER_DS, 0));
+        assert_eq!(new.gs, 0);
         assert_eq!(
             new.eflags,
             eflags::SIGRETURN_MASK | eflags::IF | eflags::FIXED
