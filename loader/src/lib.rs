@@ -1,7 +1,7 @@
 //! Program files: what execve(2) makes of their first bytes, as a plan.
 //!
 //! Nothing here maps memory or opens a file. [`identify`] reads a file through [`Source`] and says
-//! whether it is a script or an ELF image; [`plan`] turns an image, with its interpreter, into the
+//! whether it is a script or an ELF image; [`plan()`] turns an image, with its interpreter, into the
 //! list of mappings that Linux would make; [`stack::build`] lays out the first stack. The kernel
 //! carries them out.
 //!
@@ -9,7 +9,7 @@
 //! what it read. Every range of a plan is page aligned, not empty, and below the limit given.
 //!
 //! Errors of [`identify`], [`ElfImage::read`] and [`ElfImage::read_interpreter`] are execve(2)'s;
-//! those of [`plan`] arise where Linux has already given up the old program, so that there is
+//! those of [`plan()`] arise where Linux has already given up the old program, so that there is
 //! nobody to return them to: the process dies of SIGSEGV.
 
 #![deny(unsafe_code)]
