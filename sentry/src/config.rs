@@ -200,6 +200,8 @@ pub struct TmpfsOptions {
     pub uid: u32,
     /// Group of its root.
     pub gid: u32,
+    /// It starts out with a copy of the directory that it covers.
+    pub copy_up: bool,
 }
 
 /// A device node to make.
