@@ -1,5 +1,6 @@
 //! The kernel of one sandbox: what all its tasks share.
 
+use crate::config::HostHandles;
 use crate::executor::{Executor, Reactor, Timers};
 use crate::task::Tasks;
 use parking_lot::{Condvar, Mutex};
@@ -31,6 +32,10 @@ pub struct Kernel {
     pub counters: Counters,
     /// When the sandbox started, nanoseconds of CLOCK_BOOTTIME.
     pub boot_time: u64,
+    /// Pieces of the host that /proc shows.
+    pub host: HostHandles,
+    /// /proc/sys/kernel/random/boot_id.
+    pub boot_id: [u8; 16],
     /// The wait status of the first process, once it has ended.
     exited: Mutex<Option<i32>>,
     done: Condvar,
@@ -124,6 +129,7 @@ impl Kernel {
         platform: Arc<Platform>,
         uts: UtsNames,
         protect_init: bool,
+        host: HostHandles,
     ) -> std::io::Result<Arc<Self>> {
         let boot = crate::host::event::clock_ns(libc::CLOCK_BOOTTIME).unwrap_or(0);
         Ok(Arc::new(Self {
@@ -138,6 +144,12 @@ impl Kernel {
             counters: Counters::default(),
             devices: crate::vfs::DeviceRegistry::default(),
             boot_time: u64::try_from(boot).unwrap_or(0),
+            host,
+            boot_id: {
+                let mut id = [0; 16];
+                let _ = crate::host::sys::random(&mut id);
+                id
+            },
             exited: Mutex::new(None),
             done: Condvar::new(),
         }))

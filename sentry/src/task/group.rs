@@ -64,6 +64,8 @@ pub struct ThreadGroup {
     pub(crate) borrows_space: AtomicBool,
     /// setitimer(2), timer_create(2).
     pub(crate) timers: crate::time::GroupTimers,
+    /// /proc/PID/io: bytes read, bytes written, reading calls, writing calls.
+    pub io: [AtomicU64; 4],
     notifications: Mutex<SmallVec<[(i32, i32); 2]>>,
     /// The executable, for /proc/PID/exe.
     pub exe: Mutex<Option<Arc<crate::vfs::File>>>,
@@ -137,6 +139,7 @@ impl ThreadGroup {
             thp_disabled: AtomicBool::new(false),
             borrows_space: AtomicBool::new(false),
             timers: crate::time::GroupTimers::default(),
+            io: Default::default(),
             notifications: Mutex::default(),
             exe: Mutex::new(None),
         })

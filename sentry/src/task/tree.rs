@@ -81,6 +81,11 @@ impl Tasks {
         Err(Errno::EAGAIN)
     }
 
+    /// The id given last.
+    pub fn last_pid(&self) -> Pid {
+        self.last_pid
+    }
+
     /// A number of the caller's choice (clone3(2) set_tid).
     pub(crate) fn claim_pid(&mut self, pid: Pid) -> Result<Pid> {
         if !(1..PID_MAX).contains(&pid) {

@@ -1,0 +1,53 @@
+//! /proc/net.
+
+use super::Proc;
+use crate::fs::pseudo::{Directory, Entry, Node, name_ino};
+use crate::vfs::FileType;
+use crate::vfs::inode::InodeRef;
+use crate::vfs::walk::Env;
+use arch::{Errno, Result};
+
+struct NetDir {
+    proc: Proc,
+    ino: u64,
+}
+
+/// The directory.
+pub(super) fn inode(proc: &Proc, ino: u64) -> InodeRef {
+    Node::dir(
+        proc.dev,
+        ino,
+        0o555,
+        NetDir {
+            proc: proc.clone(),
+            ino,
+        },
+    )
+}
+
+/// Texts that the network areas make, by name.
+const FILES: &[(&str, fn() -> String)] = &[];
+
+impl Directory for NetDir {
+    fn lookup(&self, _env: &Env<'_>, name: &[u8]) -> Result<InodeRef> {
+        let (name, make) = FILES
+            .iter()
+            .find(|(n, _)| n.as_bytes() == name)
+            .ok_or(Errno::ENOENT)?;
+        let make = *make;
+        let text = move |_: &Env<'_>| -> Result<Vec<u8>> { Ok(make().into_bytes()) };
+        Ok(Node::text(
+            self.proc.dev,
+            name_ino(self.ino, name.as_bytes()),
+            0o444,
+            text,
+        ))
+    }
+
+    fn list(&self, _env: &Env<'_>) -> Result<Vec<Entry>> {
+        Ok(FILES
+            .iter()
+            .map(|(name, _)| Entry::new(*name, FileType::Regular))
+            .collect())
+    }
+}
