@@ -1,29 +1,41 @@
 //! Opening a FIFO (fifo(7)): the rendezvous of readers and writers.
 
-use super::{Pipe, PipeEnd, StatFn};
-use crate::executor::{PollEvents, WaitQueue};
+use super::{Pipe, PipeEnd};
+use crate::executor::PollEvents;
+use crate::vfs::walk::Env;
+use crate::vfs::{Dev, FileOps, Path};
 use arch::{Errno, Result};
 use std::sync::Arc;
 
 /// What an open waits for: the count of opens of the other side to move from where it was.
 #[derive(Clone, Copy)]
-enum Partner {
+pub(super) enum Partner {
     Reader(u64),
     Writer(u64),
 }
 
-/// An open on its way. Dropping it (an interrupted open) closes the end.
-pub struct FifoOpen {
-    end: PipeEnd,
-    partner: Option<Partner>,
+/// Opens the FIFO at `path`: all descriptions of its inode share a pipe while there is one. For the registry of drivers.
+pub fn open(_: &Env<'_>, _: Dev, path: &Path, flags: u32) -> Result<Box<dyn FileOps>> {
+    let pipe = {
+        let mut slot = path.inode().ext().fifo.lock();
+        let live = slot
+            .as_ref()
+            .and_then(std::sync::Weak::upgrade)
+            .and_then(|any| any.downcast::<Pipe>().ok());
+        live.unwrap_or_else(|| {
+            let pipe = Pipe::new(0, 0);
+            let weak = Arc::downgrade(&pipe);
+            *slot = Some(weak);
+            pipe
+        })
+    };
+    Ok(Box::new(pipe.open_fifo(flags)?))
 }
 
 impl Pipe {
-    /// Opens a FIFO with open(2) `flags`; `stat` answers fstat(2). ENXIO for O_WRONLY|O_NONBLOCK without a reader.
-    ///
-    /// The caller waits: `cx.wait(open.queue(), PollEvents::all(), None, || open.ready()).await?`, then makes a file of
-    /// [`FifoOpen::into_end`].
-    pub fn open_fifo(self: &Arc<Self>, flags: u32, stat: StatFn) -> Result<FifoOpen> {
+    /// Opens an end with open(2) `flags`: ENXIO for O_WRONLY|O_NONBLOCK without a reader. [`FileOps::open_wait`] of the end says when
+    /// open(2) may return; dropping the end before (an interrupted open) closes it.
+    pub fn open_fifo(self: &Arc<Self>, flags: u32) -> Result<PipeEnd> {
         let nonblocking = flags & libc::O_NONBLOCK as u32 != 0;
         let (read, write) = match flags as i32 & libc::O_ACCMODE {
             libc::O_RDONLY => (true, false),
@@ -31,46 +43,43 @@ impl Pipe {
             libc::O_RDWR => (true, true),
             _ => return Err(Errno::EINVAL),
         };
-        let mut since = None;
-        let mut partner = None;
+        let mut end = PipeEnd {
+            pipe: Arc::clone(self),
+            read,
+            write,
+            fifo: true,
+            since: None,
+            partner: None,
+        };
         {
             let mut state = self.state.lock();
             match (read, write) {
                 (true, false) if state.writers == 0 => {
-                    since = nonblocking.then_some(state.writer_opens);
-                    partner = (!nonblocking).then_some(Partner::Writer(state.writer_opens));
+                    end.since = nonblocking.then_some(state.writer_opens);
+                    end.partner = (!nonblocking).then_some(Partner::Writer(state.writer_opens));
                 }
                 (false, true) if state.readers == 0 => {
                     if nonblocking {
+                        drop(state);
+                        // Nothing was counted: the end must not be taken off.
+                        (end.read, end.write) = (false, false);
                         return Err(Errno::ENXIO);
                     }
-                    partner = Some(Partner::Reader(state.reader_opens));
+                    end.partner = Some(Partner::Reader(state.reader_opens));
                 }
                 _ => {}
             }
             state.count(read, write);
         }
-        let end = PipeEnd {
-            pipe: Arc::clone(self),
-            read,
-            write,
-            since,
-            stat: Some(stat),
-        };
         self.queue.notify(PollEvents::all());
-        Ok(FifoOpen { end, partner })
+        Ok(end)
     }
 }
 
-impl FifoOpen {
-    /// Where to wait for the other side.
-    pub fn queue(&self) -> &WaitQueue {
-        &self.end.pipe.queue
-    }
-
+impl PipeEnd {
     /// EAGAIN until the other side has been opened, even if it is closed again by now.
-    pub fn ready(&self) -> Result<()> {
-        let state = self.end.pipe.state.lock();
+    pub(super) fn partner_came(&self) -> Result<()> {
+        let state = self.pipe.state.lock();
         let came = match self.partner {
             None => true,
             Some(Partner::Reader(was)) => state.reader_opens != was,
@@ -78,37 +87,32 @@ impl FifoOpen {
         };
         if came { Ok(()) } else { Err(Errno::EAGAIN) }
     }
-
-    /// The end, once [`FifoOpen::ready`] says so.
-    pub fn into_end(self) -> PipeEnd {
-        self.end
-    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::user::{SliceSource, VecSink};
-    use crate::vfs::{File, FileOps};
+    use crate::vfs::File;
 
-    fn open(pipe: &Arc<Pipe>, flags: i32) -> Result<FifoOpen> {
-        pipe.open_fifo(flags as u32, Box::new(|| Ok(arch::abi::Stat::default())))
+    fn open(pipe: &Arc<Pipe>, flags: i32) -> Result<PipeEnd> {
+        pipe.open_fifo(flags as u32)
     }
 
-    fn file(open: FifoOpen, flags: i32) -> Arc<File> {
-        File::new(Box::new(open.into_end()), flags as u32)
+    fn file(end: PipeEnd, flags: i32) -> Arc<File> {
+        File::new(Box::new(end), flags as u32)
     }
 
     #[test]
     fn readers_and_writers_wait_for_one_another() {
         let pipe = Pipe::new(0, 0);
         let r = open(&pipe, libc::O_RDONLY).unwrap();
-        assert_eq!(r.ready(), Err(Errno::EAGAIN));
+        assert_eq!(r.partner_came(), Err(Errno::EAGAIN));
         let w = open(&pipe, libc::O_WRONLY).unwrap();
-        assert_eq!((r.ready(), w.ready()), (Ok(()), Ok(())));
+        assert_eq!((r.partner_came(), w.partner_came()), (Ok(()), Ok(())));
         drop(w);
         // The writer is gone again: the open has succeeded all the same.
-        assert_eq!(r.ready(), Ok(()));
+        assert_eq!(r.partner_came(), Ok(()));
     }
 
     #[test]
@@ -119,7 +123,7 @@ mod tests {
             Some(Errno::ENXIO)
         );
         let r = open(&pipe, libc::O_RDONLY | libc::O_NONBLOCK).unwrap();
-        assert_eq!(r.ready(), Ok(()));
+        assert_eq!(r.partner_came(), Ok(()));
         let r = file(r, libc::O_RDONLY | libc::O_NONBLOCK);
         // No hang-up before a first writer came.
         assert_eq!(r.ops.poll(&r), PollEvents::empty());
@@ -137,7 +141,7 @@ mod tests {
     fn read_write_opens_never_wait_and_data_dies_with_the_last_end() {
         let pipe = Pipe::new(0, 0);
         let both = open(&pipe, libc::O_RDWR).unwrap();
-        assert_eq!(both.ready(), Ok(()));
+        assert_eq!(both.partner_came(), Ok(()));
         pipe.write(&mut SliceSource(b"lost"), false).unwrap();
         drop(both);
         assert_eq!(pipe.bytes(), 0);
@@ -148,9 +152,8 @@ mod tests {
         let pipe = Pipe::new(0, 0);
         drop(open(&pipe, libc::O_WRONLY).unwrap());
         let r = open(&pipe, libc::O_RDONLY).unwrap();
-        assert_eq!(r.ready(), Err(Errno::EAGAIN));
-        let end = r.into_end();
-        assert_eq!(end.pipe.state.lock().writers, 0);
-        assert!(end.wait_queue().is_some());
+        assert_eq!(r.partner_came(), Err(Errno::EAGAIN));
+        assert_eq!(r.pipe.state.lock().writers, 0);
+        assert!(r.wait_queue().is_some());
     }
 }

@@ -6,8 +6,6 @@
 pub mod buffer;
 pub mod fifo;
 
-pub use fifo::FifoOpen;
-
 use crate::executor::{PollEvents, WaitQueue};
 use crate::task::Cx;
 use crate::user::{Sink, Source, UserAddr, UserRef};
@@ -58,9 +56,6 @@ pub struct Pipe {
     pub queue: WaitQueue,
 }
 
-/// Attributes of a FIFO's inode, for fstat(2).
-pub type StatFn = Box<dyn Fn() -> Result<Stat> + Send + Sync>;
-
 /// An open end.
 pub struct PipeEnd {
     pipe: Arc<Pipe>,
@@ -68,8 +63,10 @@ pub struct PipeEnd {
     write: bool,
     /// `writer_opens` at the time of a FIFO's non-blocking open for reading: no EPOLLHUP before a writer came.
     since: Option<u64>,
-    /// A FIFO's inode answers fstat(2); `None`: an anonymous pipe.
-    stat: Option<StatFn>,
+    /// It was opened by a name.
+    fifo: bool,
+    /// What the open of a FIFO waits for.
+    partner: Option<fifo::Partner>,
 }
 
 impl Pipe {
@@ -93,28 +90,23 @@ impl Pipe {
     /// pipe2(2): the reading and the writing file. `flags`: O_NONBLOCK, O_DIRECT.
     pub fn pair(uid: u32, gid: u32, flags: u32) -> (Arc<File>, Arc<File>) {
         let pipe = Self::new(uid, gid);
-        let reader = pipe.end(true, false, None, None);
-        let writer = pipe.end(false, true, None, None);
+        let reader = pipe.end(true, false);
+        let writer = pipe.end(false, true);
         (
             File::new(Box::new(reader), flags & libc::O_NONBLOCK as u32),
             File::new(Box::new(writer), flags | libc::O_WRONLY as u32),
         )
     }
 
-    fn end(
-        self: &Arc<Self>,
-        read: bool,
-        write: bool,
-        since: Option<u64>,
-        stat: Option<StatFn>,
-    ) -> PipeEnd {
+    fn end(self: &Arc<Self>, read: bool, write: bool) -> PipeEnd {
         self.state.lock().count(read, write);
         PipeEnd {
             pipe: Arc::clone(self),
             read,
             write,
-            since,
-            stat,
+            since: None,
+            fifo: false,
+            partner: None,
         }
     }
 
@@ -339,17 +331,34 @@ impl FileOps for PipeEnd {
         self
     }
 
-    fn stat(&self, _: &File) -> Result<Stat> {
-        match &self.stat {
-            Some(stat) => stat(),
-            None => Ok(super::anon_stat(
-                super::PIPEFS_DEV,
-                self.pipe.ino,
-                libc::S_IFIFO | 0o600,
-                self.pipe.uid,
-                self.pipe.gid,
-            )),
+    fn stat(&self, file: &File) -> Result<Stat> {
+        if self.fifo && file.path().is_some() {
+            return file.attr().map(|attr| attr.to_stat());
         }
+        let pipe = &self.pipe;
+        Ok(super::anon_stat(
+            super::PIPEFS_DEV,
+            pipe.ino,
+            libc::S_IFIFO | 0o600,
+            pipe.uid,
+            pipe.gid,
+        ))
+    }
+
+    fn open_wait(&self, _: &File) -> Result<()> {
+        self.partner_came()
+    }
+
+    /// /proc/PID/fd/N of a pipe: a further end, which waits for nobody.
+    fn reopen(&self, _: &File, flags: u32) -> Result<Box<dyn FileOps>> {
+        let (read, write) = match flags as i32 & libc::O_ACCMODE {
+            libc::O_RDONLY => (true, false),
+            libc::O_WRONLY => (false, true),
+            _ => (true, true),
+        };
+        let end = self.pipe.end(read, write);
+        self.pipe.queue.notify(PollEvents::all());
+        Ok(Box::new(end))
     }
 
     fn read(&self, _: &File, _: u64, dst: &mut dyn Sink) -> Result<usize> {
@@ -391,9 +400,7 @@ impl FileOps for PipeEnd {
     }
 
     fn link_text(&self, _: &File) -> Option<Vec<u8>> {
-        self.stat
-            .is_none()
-            .then(|| format!("pipe:[{}]", self.pipe.ino).into_bytes())
+        (!self.fifo).then(|| format!("pipe:[{}]", self.pipe.ino).into_bytes())
     }
 }
 
