@@ -142,7 +142,11 @@ impl Kernel {
             cpus: Cpus::new(),
             protect_init,
             counters: Counters::default(),
-            devices: crate::vfs::DeviceRegistry::default(),
+            devices: {
+                let devices = crate::vfs::DeviceRegistry::default();
+                devices.set_fifo(Arc::new(crate::event::pipe::fifo::open));
+                devices
+            },
             boot_time: u64::try_from(boot).unwrap_or(0),
             host,
             boot_id: {

@@ -169,14 +169,19 @@ impl TimerFd {
         ))
     }
 
-    /// timerfd_settime(2), arguments validated here (EINVAL). Returns the old setting.
-    pub fn set(&self, flags: i32, new: &Itimerspec) -> Result<Itimerspec> {
-        if flags & !(libc::TFD_TIMER_ABSTIME | libc::TFD_TIMER_CANCEL_ON_SET) != 0
-            || !new.value.is_valid()
-            || !new.interval.is_valid()
-        {
-            return Err(Errno::EINVAL);
+    /// EINVAL for unknown flags and times that are none.
+    pub fn check(flags: i32, new: &Itimerspec) -> Result<()> {
+        let known = libc::TFD_TIMER_ABSTIME | libc::TFD_TIMER_CANCEL_ON_SET;
+        if flags & !known == 0 && new.value.is_valid() && new.interval.is_valid() {
+            Ok(())
+        } else {
+            Err(Errno::EINVAL)
         }
+    }
+
+    /// timerfd_settime(2): errors as [`TimerFd::check`]. Returns the old setting.
+    pub fn set(&self, flags: i32, new: &Itimerspec) -> Result<Itimerspec> {
+        Self::check(flags, new)?;
         let timer = &self.0;
         let mut state = timer.state.lock();
         let now = timer.now();

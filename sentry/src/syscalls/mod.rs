@@ -5,7 +5,11 @@
 
 pub mod arg;
 pub mod cred;
+pub mod epoll;
+pub mod event;
 pub mod limits;
+pub mod pipe;
+pub mod poll;
 pub mod prctl;
 pub mod process;
 pub mod sched;

@@ -5,6 +5,7 @@
 
 use super::{Arg, IntoRet, Row, Support};
 use super::{cred, limits, prctl, process, sched, signal, system, time};
+use super::{epoll, event, pipe, poll};
 use crate::task::Cx;
 use arch::nr;
 use arch::{Errno, Result};
@@ -45,6 +46,23 @@ syscalls! {
     // ---- names and attributes: path, attr, xattr ----
     // ---- file locks, notification ----
     // ---- pipes, events, readiness ----
+    PIPE => sync pipe::pipe(0) Full;
+    PIPE2 => sync pipe::pipe2(0 1) Partial("no notification pipes");
+    EVENTFD => sync event::eventfd(0) Full;
+    EVENTFD2 => sync event::eventfd2(0 1) Full;
+    TIMERFD_CREATE => sync event::timerfd_create(0 1) Full;
+    TIMERFD_SETTIME => sync event::timerfd_settime(0 1 2 3) Partial("TFD_TIMER_CANCEL_ON_SET never cancels: nobody sets the clock");
+    TIMERFD_GETTIME => sync event::timerfd_gettime(0 1) Full;
+    EPOLL_CREATE => sync epoll::epoll_create(0) Full;
+    EPOLL_CREATE1 => sync epoll::epoll_create1(0) Full;
+    EPOLL_CTL => sync epoll::epoll_ctl(0 1 2 3) Full;
+    EPOLL_WAIT => async epoll::epoll_wait(0 1 2 3) Full;
+    EPOLL_PWAIT => async epoll::epoll_pwait(0 1 2 3 4 5) Full;
+    EPOLL_PWAIT2 => async epoll::epoll_pwait2(0 1 2 3 4 5) Full;
+    POLL => async poll::poll(0 1 2) Full;
+    PPOLL => async poll::ppoll(0 1 2 3 4) Full;
+    SELECT => async poll::select(0 1 2 3 4) Full;
+    PSELECT6 => async poll::pselect6(0 1 2 3 4 5) Full;
     // ---- sockets ----
     // ---- memory ----
     // ---- processes and threads ----

@@ -242,10 +242,9 @@ pub async fn restart_syscall(cx: &Cx) -> arch::Result<u64> {
             fds,
             nfds,
             deadline,
-        }) => {
-            let _ = (fds, nfds, deadline);
-            Err(Errno::EINTR)
-        }
+        }) => crate::syscalls::poll::restart_poll(cx, fds, nfds, deadline)
+            .await
+            .map(|n| n as u64),
         Some(RestartBlock::Futex {
             addr,
             val,
