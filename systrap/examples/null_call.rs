@@ -3,7 +3,7 @@
 
 #![expect(unsafe_code, reason = "machine code as test programs")]
 
-#[path = "../tests/support/mod.rs"]
+#[path = "../tests/platform/support/mod.rs"]
 mod support;
 
 use std::time::Instant;

@@ -373,7 +373,7 @@ impl Core {
         let was = p
             .hot
             .compare_exchange(0, own, Ordering::SeqCst, Ordering::SeqCst);
-        if !matches!(was, Ok(_)) && was != Err(own) {
+        if was.is_err_and(|other| other != own) {
             return false; // another one is hot
         }
         if self.doorbell.ld32(D_HOT) != own {

@@ -232,12 +232,12 @@ unsafe fn child(tmp: &Temporary, fds: [i32; 4]) -> ! {
         sys(libc::SYS_setsid, 0, 0, 0, 0);
         // Descriptors: out of the way, then to their numbers.
         let mut high = [0i32; 4];
-        for i in 0..4 {
-            high[i] = libc::fcntl(fds[i], libc::F_DUPFD, 64);
-            must(high[i].into(), 1);
+        for (to, fd) in high.iter_mut().zip(fds) {
+            *to = libc::fcntl(fd, libc::F_DUPFD, 64);
+            must((*to).into(), 1);
         }
-        for i in 0..4 {
-            must(libc::dup2(high[i], i as i32).into(), 2);
+        for (to, fd) in (0..).zip(high) {
+            must(libc::dup2(fd, to).into(), 2);
         }
         must(sys(libc::SYS_close_range, 4, u32::MAX.into(), 0, 0), 3);
 
@@ -459,6 +459,6 @@ mod tests {
     #[test]
     fn the_blob_fits() {
         assert!(blob::BYTES.len() as u64 <= TEXT_MAX);
-        assert!(blob::ENTRY < TEXT_MAX && blob::RESTORER < TEXT_MAX);
+        const { assert!(blob::ENTRY < TEXT_MAX && blob::RESTORER < TEXT_MAX) };
     }
 }

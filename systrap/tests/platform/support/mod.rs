@@ -180,3 +180,18 @@ pub fn call(e: Event) -> (u64, [u64; 6]) {
         other => panic!("a system call was expected, not {other:?}"),
     }
 }
+
+/// A memfd with this content.
+pub fn memfd(content: &[u8]) -> Arc<std::os::fd::OwnedFd> {
+    use std::io::Write;
+    use std::os::fd::FromRawFd;
+    // SAFETY: a C string; the descriptor is new and ours.
+    let fd = unsafe {
+        let fd = libc::memfd_create(c"test".as_ptr(), libc::MFD_CLOEXEC);
+        assert!(fd >= 0);
+        std::os::fd::OwnedFd::from_raw_fd(fd)
+    };
+    let mut file = std::fs::File::from(fd);
+    file.write_all(content).expect("write");
+    Arc::new(file.into())
+}
