@@ -268,7 +268,7 @@ impl File {
     }
 
     /// Counts this description as a writer of its inode, until it goes. ETXTBSY while that is being executed.
-    pub(super) fn count_writer(&self) -> Result<()> {
+    pub(crate) fn count_writer(&self) -> Result<()> {
         if let Some(path) = &self.path {
             path.inode().ext().get_write()?;
             self.writer.store(true, Ordering::Release);

@@ -146,8 +146,8 @@ pub trait Inode: Any + Send + Sync {
         Err(Errno::EPERM)
     }
 
-    /// A file without a name (O_TMPFILE).
-    fn tmpfile(&self, _node: &NewNode) -> Result<InodeRef> {
+    /// A file without a name (O_TMPFILE); `linkable` unless O_EXCL forbids to give it one.
+    fn tmpfile(&self, _node: &NewNode, _linkable: bool) -> Result<InodeRef> {
         Err(Errno::EOPNOTSUPP)
     }
 

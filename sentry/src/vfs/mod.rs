@@ -45,6 +45,9 @@ pub use perm::Access;
 pub use superblock::{FileSystem, StatFs, Superblock, anon_dev};
 pub use walk::{At, Env, Last, WalkFlags};
 
+use crate::task::Cx;
+use arch::Result;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 static NEXT_INO: AtomicU64 = AtomicU64::new(1);
@@ -52,4 +55,9 @@ static NEXT_INO: AtomicU64 = AtomicU64::new(1);
 /// An inode number for an anonymous object (a pipe, a socket, a namespace): unique in the sandbox.
 pub fn next_ino() -> u64 {
     NEXT_INO.fetch_add(1, Ordering::Relaxed)
+}
+
+/// Opens `path` for execve(2) on behalf of the calling thread ([`open::open_exec`]).
+pub fn open_exec(cx: &Cx, path: &[u8]) -> Result<Arc<File>> {
+    open::open_exec(&cx.env(), &At::Cwd, path, WalkFlags::FOLLOW)
 }

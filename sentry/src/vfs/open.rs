@@ -260,7 +260,7 @@ fn tmpfile(env: &Env<'_>, at: &At, path: &[u8], how: &OpenHow) -> Result<Arc<Fil
     dir.mount.want_write()?;
     perm::path(env, &dir, Access::WRITE | Access::EXEC)?;
     let node = names::new_node(env, &dir, libc::S_IFREG | how.mode, super::Dev::default())?;
-    let inode = dir.inode().tmpfile(&node)?;
+    let inode = dir.inode().tmpfile(&node, how.flags & EXCL == 0)?;
     let name = format!("/#{}", inode.attr()?.ino);
     let dentry = Dentry::detached(Arc::clone(dir.mount.sb()), inode, name.as_bytes());
     open_inode(env, dir.with(dentry), how, true)

@@ -122,6 +122,10 @@ impl Path {
                 break false;
             }
             let (parent, name) = at.dentry.parent_and_name();
+            if parent.is_none() && names.is_empty() {
+                // Nowhere in the tree: `pipe:[7]`, `/memfd:x`.
+                return (name.to_vec(), true);
+            }
             names.push(name);
             match parent {
                 Some(parent) => at.dentry = parent,
@@ -144,7 +148,7 @@ impl Path {
     /// d_path: for links in /proc; ` (deleted)` is appended where that holds.
     pub fn display(&self, root: &Self) -> Vec<u8> {
         let (mut out, _) = self.reach(root);
-        if self.dentry.is_deleted() && self.dentry.parent().is_some() {
+        if self.dentry.is_deleted() && out.starts_with(b"/") {
             out.extend_from_slice(b" (deleted)");
         }
         out
