@@ -62,8 +62,15 @@ impl Default for Data {
 impl Data {
     /// An empty file with these seals.
     pub fn with_seals(seals: u32) -> Self {
-        let inner = Inner { store: Store::Small(Vec::new()), size: 0, pages: 0, seals };
-        Self { inner: Mutex::new(inner) }
+        let inner = Inner {
+            store: Store::Small(Vec::new()),
+            size: 0,
+            pages: 0,
+            seals,
+        };
+        Self {
+            inner: Mutex::new(inner),
+        }
     }
 
     /// Size in bytes; pages in use.
@@ -92,7 +99,9 @@ impl Data {
             if at >= inner.size {
                 break;
             }
-            let want = usize::try_from(inner.size - at).unwrap_or(usize::MAX).min(dst.remaining());
+            let want = usize::try_from(inner.size - at)
+                .unwrap_or(usize::MAX)
+                .min(dst.remaining());
             let result = match &inner.store {
                 Store::Small(bytes) => {
                     let want = want.min(CHUNK);
@@ -150,7 +159,10 @@ impl Data {
         let fd = self.inner.lock().mem_fd();
         if let (Some(fd), Some(at)) = (fd, offset) {
             // The application's memory is read without a lock.
-            let len = self.inner.lock().allow(shared, at, src.remaining() as u64)?;
+            let len = self
+                .inner
+                .lock()
+                .allow(shared, at, src.remaining() as u64)?;
             let n = src.read_to_host(fd.as_fd(), Some(at), len as usize)?;
             self.inner.lock().written(shared, at, n as u64)?;
             return Ok((n, at + n as u64));
@@ -213,7 +225,10 @@ impl Data {
         if mode & !(KEEP | PUNCH) != 0 {
             return Err(Errno::EOPNOTSUPP);
         }
-        let end = offset.checked_add(len).filter(|&e| e <= MAX_SIZE).ok_or(Errno::EFBIG)?;
+        let end = offset
+            .checked_add(len)
+            .filter(|&e| e <= MAX_SIZE)
+            .ok_or(Errno::EFBIG)?;
         let mut inner = self.inner.lock();
         if mode & PUNCH != 0 {
             if inner.seals & (seal::WRITE | seal::FUTURE_WRITE) != 0 {
@@ -260,7 +275,11 @@ impl Data {
         match &inner.store {
             Store::Small(_) => Ok(if hole { inner.size } else { offset }),
             Store::Mem(mem) => {
-                let whence = if hole { libc::SEEK_HOLE } else { libc::SEEK_DATA };
+                let whence = if hole {
+                    libc::SEEK_HOLE
+                } else {
+                    libc::SEEK_DATA
+                };
                 host::fs::seek(mem.fd.as_fd(), offset, whence)
             }
         }
@@ -273,7 +292,9 @@ impl Data {
             return Err(Errno::EPERM);
         }
         inner.to_mem()?;
-        let Store::Mem(mem) = &mut inner.store else { return Err(Errno::ENODEV) };
+        let Store::Mem(mem) = &mut inner.store else {
+            return Err(Errno::ENODEV);
+        };
         if write {
             return Ok(Arc::clone(&mem.fd));
         }
@@ -312,7 +333,11 @@ impl Data {
     pub fn append_bytes(&self, shared: &Shared, bytes: &[u8]) -> Result<()> {
         let mut src = crate::user::SliceSource(bytes);
         let (n, _) = self.write(shared, None, &mut src)?;
-        if n == bytes.len() { Ok(()) } else { Err(Errno::ENOSPC) }
+        if n == bytes.len() {
+            Ok(())
+        } else {
+            Err(Errno::ENOSPC)
+        }
     }
 }
 
@@ -360,7 +385,11 @@ impl Inner {
     /// `n` bytes have been written at `at`.
     fn written(&mut self, shared: &Shared, at: u64, n: u64) -> Result<()> {
         let dense = self.pages >= self.size.div_ceil(PAGE);
-        if dense && at + n <= self.size { Ok(()) } else { self.account(shared) }
+        if dense && at + n <= self.size {
+            Ok(())
+        } else {
+            self.account(shared)
+        }
     }
 
     /// Takes size and pages from the store.
@@ -380,7 +409,9 @@ impl Inner {
 
     /// Moves the bytes to a memfd.
     fn to_mem(&mut self) -> Result<()> {
-        let Store::Small(bytes) = &self.store else { return Ok(()) };
+        let Store::Small(bytes) = &self.store else {
+            return Ok(());
+        };
         let fd = host::fs::memfd(c"tmpfs", true)?;
         let mut done = 0;
         while done < bytes.len() {
@@ -389,7 +420,10 @@ impl Inner {
         if self.seals & seal::WRITE != 0 {
             host::fs::add_seals(fd.as_fd(), libc::F_SEAL_WRITE)?;
         }
-        self.store = Store::Mem(Mem { fd: Arc::new(fd), read_only: None });
+        self.store = Store::Mem(Mem {
+            fd: Arc::new(fd),
+            read_only: None,
+        });
         Ok(())
     }
 }

@@ -158,7 +158,12 @@ impl TmpNode {
         let here = self.arc()?;
         let there = Self::of(to.dir)?;
         let same_dir = Arc::ptr_eq(&here, &there);
-        if !self.dir()?.lock().get(name).is_some_and(|n| Arc::ptr_eq(n, moved)) {
+        if !self
+            .dir()?
+            .lock()
+            .get(name)
+            .is_some_and(|n| Arc::ptr_eq(n, moved))
+        {
             return Err(Errno::ENOENT);
         }
         let (dead, target) = {

@@ -19,7 +19,10 @@ pub struct TmpFile {
 impl TmpFile {
     /// An open of `node`, a regular file.
     pub fn new(node: Arc<TmpNode>) -> Self {
-        Self { node, appended: AtomicU64::new(0) }
+        Self {
+            node,
+            appended: AtomicU64::new(0),
+        }
     }
 
     /// The inode.
@@ -36,8 +39,14 @@ pub(crate) fn seek_in(
     sparse: impl FnOnce(u64, bool) -> Result<u64>,
 ) -> Result<u64> {
     let from = |base: u64, by: i64| {
-        let sum = base.checked_add_signed(by).filter(|&n| i64::try_from(n).is_ok());
-        sum.ok_or(if by > 0 { Errno::EOVERFLOW } else { Errno::EINVAL })
+        let sum = base
+            .checked_add_signed(by)
+            .filter(|&n| i64::try_from(n).is_ok());
+        sum.ok_or(if by > 0 {
+            Errno::EOVERFLOW
+        } else {
+            Errno::EINVAL
+        })
     };
     match to {
         SeekFrom::Start(n) => u64::try_from(n).map_err(|_| Errno::EINVAL),
@@ -83,7 +92,10 @@ impl FileOps for TmpFile {
     fn map(&self, _file: &File, req: &MapRequest) -> Result<MapSource> {
         let write = req.shared && req.prot & libc::PROT_WRITE != 0;
         let fd = self.node.data()?.map(write)?;
-        Ok(MapSource::Host { fd, offset: req.offset })
+        Ok(MapSource::Host {
+            fd,
+            offset: req.offset,
+        })
     }
 
     fn truncate(&self, _file: &File, len: u64) -> Result<()> {
@@ -93,7 +105,9 @@ impl FileOps for TmpFile {
     }
 
     fn fallocate(&self, _file: &File, mode: i32, offset: u64, len: u64) -> Result<()> {
-        self.node.data()?.fallocate(&self.node.shared, mode, offset, len)?;
+        self.node
+            .data()?
+            .fallocate(&self.node.shared, mode, offset, len)?;
         self.node.touch_modified();
         Ok(())
     }
@@ -113,7 +127,11 @@ impl FileOps for TmpFile {
                 let seals = u32::try_from(arg).map_err(|_| Errno::EINVAL)?;
                 // An executable memfd that is sealed against changes of that is sealed against writing too.
                 let exec = seals & seal::EXEC != 0 && self.node.meta.lock().perm & 0o111 != 0;
-                let extra = if exec { seal::SHRINK | seal::GROW | seal::WRITE | seal::FUTURE_WRITE } else { 0 };
+                let extra = if exec {
+                    seal::SHRINK | seal::GROW | seal::WRITE | seal::FUTURE_WRITE
+                } else {
+                    0
+                };
                 data.add_seals(seals | extra).map(|()| 0)
             }
             _ => Err(Errno::EINVAL),
@@ -159,7 +177,9 @@ impl FileOps for TmpDirFile {
     }
 
     fn readdir(&self, file: &File, pos: &mut u64, sink: &mut dyn DirSink) -> Result<()> {
-        let Body::Dir(dir) = &self.node.body else { return Err(Errno::ENOTDIR) };
+        let Body::Dir(dir) = &self.node.body else {
+            return Err(Errno::ENOTDIR);
+        };
         if *pos == 0 {
             if !sink.entry(self.node.ino, 1, FileType::Directory.dtype(), b".") {
                 return Ok(());

@@ -51,7 +51,12 @@ fn nameless(name: &[u8], seals: u32, perm: u32, uid: u32, gid: u32) -> Result<Ar
         return Err(Errno::EINVAL);
     }
     let hidden = hidden()?;
-    let node = NewNode { mode: libc::S_IFREG | perm, uid, gid, rdev: Dev::default() };
+    let node = NewNode {
+        mode: libc::S_IFREG | perm,
+        uid,
+        gid,
+        rdev: Dev::default(),
+    };
     let body = Body::File(Data::with_seals(seals));
     let node = TmpNode::with_body(&hidden.shared, &node, body)?;
     let ops = TmpFile::new(Arc::clone(&node));

@@ -22,7 +22,9 @@ pub mod node;
 pub use memfd::memfd;
 pub use node::TmpNode;
 
-use crate::vfs::{Dentry, Dev, FileSystem, Mount, MountFlags, NewNode, StatFs, Superblock, anon_dev};
+use crate::vfs::{
+    Dentry, Dev, FileSystem, Mount, MountFlags, NewNode, StatFs, Superblock, anon_dev,
+};
 use arch::{Errno, Result};
 use parking_lot::Mutex;
 use std::any::Any;
@@ -62,18 +64,26 @@ impl Shared {
 
     /// How many pages are left.
     pub(super) fn room(&self) -> u64 {
-        let (max, used) = (self.max_pages.load(Ordering::Relaxed), self.pages.load(Ordering::Relaxed));
+        let (max, used) = (
+            self.max_pages.load(Ordering::Relaxed),
+            self.pages.load(Ordering::Relaxed),
+        );
         max.saturating_sub(used)
     }
 
     /// ENOSPC unless `pages` are left.
     pub(super) fn check(&self, pages: u64) -> Result<()> {
-        if pages <= self.room() { Ok(()) } else { Err(Errno::ENOSPC) }
+        if pages <= self.room() {
+            Ok(())
+        } else {
+            Err(Errno::ENOSPC)
+        }
     }
 
     /// A file that had `old` pages has `new` ones.
     pub(super) fn recharge(&self, old: u64, new: u64) {
-        self.pages.fetch_add(new.wrapping_sub(old), Ordering::Relaxed);
+        self.pages
+            .fetch_add(new.wrapping_sub(old), Ordering::Relaxed);
     }
 
     /// Gives pages back.
@@ -114,7 +124,13 @@ pub struct Options {
 
 impl Default for Options {
     fn default() -> Self {
-        Self { size: None, nr_inodes: None, mode: 0o1777, uid: 0, gid: 0 }
+        Self {
+            size: None,
+            nr_inodes: None,
+            mode: 0o1777,
+            uid: 0,
+            gid: 0,
+        }
     }
 }
 
@@ -190,7 +206,10 @@ impl TmpFs {
         };
         let root = TmpNode::new(&shared, &node)?;
         root.become_root();
-        let fs = Self { shared, shown: Mutex::new(options) };
+        let fs = Self {
+            shared,
+            shown: Mutex::new(options),
+        };
         fs.limit(&options);
         Ok(Superblock::new(Box::new(fs), dev, root, false))
     }
@@ -220,7 +239,11 @@ impl FileSystem for TmpFs {
     fn statfs(&self) -> Result<StatFs> {
         let limited = |max: &AtomicU64, used: &AtomicU64| {
             let (max, used) = (max.load(Ordering::Relaxed), used.load(Ordering::Relaxed));
-            if max == u64::MAX { (0, 0) } else { (max, max.saturating_sub(used)) }
+            if max == u64::MAX {
+                (0, 0)
+            } else {
+                (max, max.saturating_sub(used))
+            }
         };
         let (blocks, bfree) = limited(&self.shared.max_pages, &self.shared.pages);
         let (files, ffree) = limited(&self.shared.max_inodes, &self.shared.inodes);

@@ -295,7 +295,12 @@ impl Inode for TmpNode {
 
     fn get_xattr(&self, name: &[u8]) -> Result<Vec<u8>> {
         supported(name)?;
-        self.meta.lock().xattrs.get(name).cloned().ok_or(Errno::ENODATA)
+        self.meta
+            .lock()
+            .xattrs
+            .get(name)
+            .cloned()
+            .ok_or(Errno::ENODATA)
     }
 
     fn set_xattr(&self, name: &[u8], value: &[u8], flags: XattrFlags) -> Result<()> {
@@ -334,7 +339,11 @@ impl Inode for TmpNode {
 /// The name spaces that tmpfs keeps; system.posix_acl_* are not among them.
 fn supported(name: &[u8]) -> Result<()> {
     let kept: [&[u8]; 3] = [b"user.", b"trusted.", b"security."];
-    if kept.iter().any(|p| name.starts_with(p)) { Ok(()) } else { Err(Errno::EOPNOTSUPP) }
+    if kept.iter().any(|p| name.starts_with(p)) {
+        Ok(())
+    } else {
+        Err(Errno::EOPNOTSUPP)
+    }
 }
 
 impl Drop for TmpNode {
@@ -344,7 +353,9 @@ impl Drop for TmpNode {
         }
         self.shared.uncharge_inode();
         // Down the tree in a loop: it may be deeper than the stack.
-        let Body::Dir(dir) = &mut self.body else { return };
+        let Body::Dir(dir) = &mut self.body else {
+            return;
+        };
         let mut doomed = dir.get_mut().take_all();
         while let Some(node) = doomed.pop() {
             if let Some(mut node) = Arc::into_inner(node)
