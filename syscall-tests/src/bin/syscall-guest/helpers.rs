@@ -29,6 +29,46 @@ pub fn main(args: &[String]) -> i32 {
             sleep_ms(1000);
         },
         "pending" => i32::from(is_pending(number(0))),
+        "pid-is" => i32::from(number(0) != getpid()),
+        // args: writes argv and environment, each item with a bar
+        "args" => {
+            let mut text = Vec::new();
+            for file in [c"/proc/self/cmdline", c"/proc/self/environ"] {
+                let data = read_file(file).unwrap_or_default();
+                text.extend(data.iter().map(|b| if *b == 0 { b'|' } else { *b }));
+                if file == c"/proc/self/cmdline" {
+                    text.push(b'#');
+                }
+            }
+            let _ = write(1, &text);
+            0
+        }
+        // threads: their number
+        "threads" => std::fs::read_dir("/proc/self/task").map_or(-1, |d| d.count() as i32),
+        "comm-is" => {
+            let comm = read_file(c"/proc/self/comm").unwrap_or_default();
+            i32::from(String::from_utf8_lossy(&comm).trim_end() != args[0])
+        }
+        "exe-is" => i32::from(self_exe().to_bytes() != args[0].as_bytes()),
+        // ids-are "RUID EUID SUID RGID EGID SGID"
+        "ids-are" => {
+            let (mut u, mut g) = ([0u32; 3], [0u32; 3]);
+            let [a, b, c] = &mut u;
+            let _ = sys!(SYS_getresuid, a, b, c);
+            let [a, b, c] = &mut g;
+            let _ = sys!(SYS_getresgid, a, b, c);
+            let ids: Vec<String> = u.iter().chain(&g).map(ToString::to_string).collect();
+            i32::from(ids.join(" ") != args[0])
+        }
+        "at-secure" => unsafe { getauxval(AT_SECURE) as i32 },
+        // chain N: executes itself N times, then exits with 77
+        "chain" => match number(0) {
+            0 => 77,
+            n => {
+                let _ = exec_helper(c"chain", &[&cpath(&(n - 1).to_string())]);
+                250
+            }
+        },
         _ => 251,
     }
 }

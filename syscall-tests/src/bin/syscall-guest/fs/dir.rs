@@ -19,7 +19,7 @@ fn list(fd: i32, size: usize) -> Sys<Vec<Entry>> {
         let e = &buf[at..];
         let reclen = u16::from_ne_bytes([e[16], e[17]]) as usize;
         check!(
-            reclen >= 24 && reclen % 8 == 0 && at + reclen <= n,
+            reclen >= 24 && reclen.is_multiple_of(8) && at + reclen <= n,
             "reclen {reclen}"
         );
         let name: Vec<u8> = e[19..].iter().copied().take_while(|b| *b != 0).collect();

@@ -1,0 +1,6 @@
+//! Arguments that no sane program passes.
+
+use syscall_tests::harness::Family;
+
+/// All families of this folder.
+pub const FAMILIES: &[Family] = &[];

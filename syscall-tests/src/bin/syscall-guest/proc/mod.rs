@@ -1,0 +1,6 @@
+//! What /proc and /dev show.
+
+use syscall_tests::harness::Family;
+
+/// All families of this folder.
+pub const FAMILIES: &[Family] = &[];
