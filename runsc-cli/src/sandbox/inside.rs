@@ -104,16 +104,17 @@ fn run(start: Start) -> Result<ExitStatus> {
         .collect::<Result<Vec<_>>>()?;
     let writes = writes_to_host(&root, &mounts);
     forget_stdio(!common.debug)?;
-    rootfs::leave()?;
     limits();
-    caps::drop_all(writes)?;
-    // Changes of identity have made us undumpable; our stubs inherit that, and we could not read their memory.
-    prctl::set_dumpable(true).map_err(|e| failed("become dumpable", e))?;
-    die_with_parent(&control)?;
-
+    // Before the host's root is left behind: the platform reads facts in /proc. Its zygote gives up all rights by itself;
+    // it is moved out of the host's root along with us if its own directories are that root.
+    nix::unistd::chdir("/").map_err(|e| failed("enter the host's root", e))?;
     let platform = systrap::Platform::new(&systrap::Options::default())
         .map_err(|e| failed("start the platform", e))?;
+    rootfs::leave()?;
+    caps::drop_all(writes)?;
     prctl::set_dumpable(false).map_err(|e| failed("become undumpable", e))?;
+    // The changes of credentials have taken this back.
+    die_with_parent(&control)?;
     super::console::set_nonblocking(&control)?;
     let config = SandboxConfig {
         container: ContainerConfig {
