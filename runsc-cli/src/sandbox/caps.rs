@@ -18,12 +18,12 @@ const WRITE: &[u32] = &[
 /// The same where the host's files are only read.
 const READ: &[u32] = &[cap::DAC_READ_SEARCH];
 
-/// Drops every capability but those that file ownership needs, for good.
-pub fn drop_all(writes: bool) -> Result<()> {
+/// Drops every capability but those that file ownership needs, for good. `ptrace_scope` is Yama's.
+pub fn drop_all(writes: bool, ptrace_scope: Option<u32>) -> Result<()> {
     let mut keep = if writes { WRITE } else { READ }
         .iter()
         .fold(0, |set, cap| set | 1u64 << cap);
-    if crate::hostcheck::ptrace_scope() == Some(2) {
+    if ptrace_scope == Some(2) {
         // Yama wants it for process_vm_readv(2) on stubs, which live in this very user namespace.
         keep |= 1 << cap::SYS_PTRACE;
     }

@@ -110,8 +110,9 @@ fn run(start: Start) -> Result<ExitStatus> {
     nix::unistd::chdir("/").map_err(|e| failed("enter the host's root", e))?;
     let platform = systrap::Platform::new(&systrap::Options::default())
         .map_err(|e| failed("start the platform", e))?;
+    let ptrace_scope = crate::hostcheck::ptrace_scope();
     rootfs::leave()?;
-    caps::drop_all(writes)?;
+    caps::drop_all(writes, ptrace_scope)?;
     prctl::set_dumpable(false).map_err(|e| failed("become undumpable", e))?;
     // The changes of credentials have taken this back.
     die_with_parent(&control)?;

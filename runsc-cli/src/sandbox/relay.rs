@@ -75,6 +75,21 @@ enum Last {
     Failed(Failure),
 }
 
+/// What the relay waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Ready {
+    /// A signal to pass on.
+    Signal,
+    /// The sandbox's process is gone.
+    End,
+    /// The sandbox says something.
+    Report,
+    /// The sandbox's terminal shows something.
+    Output,
+    /// The user has typed something.
+    Input,
+}
+
 /// A running sandbox. Dropping it ends the sandbox.
 pub struct Relay {
     pid: Pid,
@@ -129,52 +144,25 @@ impl Relay {
         super::console::forget_stdio(false)?;
         let (mut input_open, mut output_open) = (true, true);
         loop {
-            let ready = |flag: bool| {
-                if flag {
-                    PollFlags::POLLIN
-                } else {
-                    PollFlags::empty()
-                }
-            };
-            let mut fds = vec![
-                PollFd::new(self.signals.fd.as_fd(), PollFlags::POLLIN),
-                PollFd::new(self.control.as_fd(), ready(self.last.is_none())),
-                PollFd::new(self.pidfd.as_fd(), PollFlags::POLLIN),
-            ];
-            if let Some(terminal) = &self.terminal {
-                if output_open {
-                    fds.push(PollFd::new(terminal.channel.as_fd(), PollFlags::POLLIN));
-                }
-                if input_open {
-                    fds.push(PollFd::new(terminal.input.as_fd(), PollFlags::POLLIN));
+            let ready = self.wait(input_open, output_open)?;
+            for what in &ready {
+                match (what, &self.terminal) {
+                    (Ready::Signal, _) => self.pass_signals(),
+                    (Ready::Report, _) => self.hear(pid_file)?,
+                    (Ready::Output, Some(terminal)) => output_open = terminal.pump_out(),
+                    (Ready::Input, Some(terminal)) => {
+                        if !terminal.pump_in() {
+                            input_open = false;
+                            terminal.hang_up();
+                        }
+                    }
+                    (Ready::End | Ready::Input | Ready::Output, _) => {}
                 }
             }
-            match poll(&mut fds, self.patience()) {
-                Ok(_) | Err(Errno::EINTR) => {}
-                Err(e) => return Err(failed("wait for the sandbox", e)),
-            }
-            let events: Vec<bool> = fds.iter().map(|fd| fd.any().unwrap_or(false)).collect();
-            drop(fds);
-            if events[0] {
-                self.pass_signals();
-            }
-            if events[1] && self.last.is_none() {
-                self.hear(pid_file)?;
-            }
-            if let Some(terminal) = &self.terminal {
-                let mut events = events[3..].iter().copied();
-                if output_open && events.next() == Some(true) {
-                    output_open = terminal.pump_out();
-                }
-                if input_open && events.next() == Some(true) && !terminal.pump_in() {
-                    input_open = false;
-                    terminal.hang_up();
-                }
-                self.pass_size();
-            }
-            if events[2] {
+            if ready.contains(&Ready::End) {
                 return self.end(pid_file);
             }
+            self.pass_size();
             if self
                 .last
                 .as_ref()
@@ -183,6 +171,41 @@ impl Relay {
                 self.kill();
             }
         }
+    }
+
+    /// Sleeps until something is ready.
+    fn wait(&self, input: bool, output: bool) -> Result<Vec<Ready>> {
+        // What is through is left out: it would report its hang-up for ever.
+        let mut sources = vec![
+            (Ready::Signal, self.signals.fd.as_fd()),
+            (Ready::End, self.pidfd.as_fd()),
+        ];
+        if self.last.is_none() {
+            sources.push((Ready::Report, self.control.as_fd()));
+        }
+        if let Some(terminal) = &self.terminal {
+            if output {
+                sources.push((Ready::Output, terminal.channel.as_fd()));
+            }
+            if input {
+                sources.push((Ready::Input, terminal.input.as_fd()));
+            }
+        }
+        let mut fds: Vec<_> = sources
+            .iter()
+            .map(|&(_, fd)| PollFd::new(fd, PollFlags::POLLIN))
+            .collect();
+        match poll(&mut fds, self.patience()) {
+            Ok(_) | Err(Errno::EINTR) => {}
+            Err(e) => return Err(failed("wait for the sandbox", e)),
+        }
+        let ready = fds.iter().map(|fd| fd.any().unwrap_or(false));
+        Ok(sources
+            .iter()
+            .zip(ready)
+            .filter(|(_, ready)| *ready)
+            .map(|((what, _), _)| *what)
+            .collect())
     }
 
     fn patience(&self) -> PollTimeout {
