@@ -1,4 +1,4 @@
-//! memfd_create(2).
+//! memfd_create(2), getauxval(3).
 
 use std::ffi::CString;
 use std::io::{Error, Result};
@@ -20,4 +20,22 @@ pub fn memfd(name: &str, len: u64) -> Result<OwnedFd> {
         return Err(Error::last_os_error());
     }
     Ok(fd)
+}
+
+/// What the host's kernel told this process of the CPU, and what applications are told of it.
+#[derive(Clone, Copy, Debug)]
+pub struct CpuFacts {
+    /// AT_HWCAP.
+    pub hwcap: u64,
+    /// AT_HWCAP2.
+    pub hwcap2: u64,
+    /// AT_MINSIGSTKSZ, bytes: our signal frames are as large as the host's.
+    pub minsigstksz: u64,
+}
+
+/// getauxval(3).
+pub fn cpu_facts() -> CpuFacts {
+    // SAFETY: no memory involved.
+    let get = |kind| unsafe { libc::getauxval(kind) };
+    CpuFacts { hwcap: get(libc::AT_HWCAP), hwcap2: get(libc::AT_HWCAP2), minsigstksz: get(libc::AT_MINSIGSTKSZ) }
 }

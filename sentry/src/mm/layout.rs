@@ -34,13 +34,10 @@ pub struct Layout {
 }
 
 impl Layout {
-    /// Bases for a new program. `stack`: RLIMIT_STACK in bytes. `random` gives 64 random bits a call; `None` for
+    /// Bases for a new program. `stack`: RLIMIT_STACK in bytes. `random` gives 64 random bits a call, or zeros for
     /// ADDR_NO_RANDOMIZE.
-    pub fn new(stack: u64, random: Option<&mut dyn FnMut() -> u64>) -> Self {
-        let mut bits = [0; 3];
-        if let Some(random) = random {
-            bits.fill_with(random);
-        }
+    pub fn new(stack: u64, random: &mut dyn FnMut() -> u64) -> Self {
+        let bits: [u64; 3] = std::array::from_fn(|_| random());
         let pages = |value: u64, bits: u32| (value & ((1 << bits) - 1)) * PAGE;
         let stack_room = (1_u64 << STACK_RANDOM_BITS) * PAGE;
         let gap = stack
@@ -177,7 +174,7 @@ mod tests {
 
     fn state() -> State {
         State {
-            layout: Layout::new(8 << 20, None),
+            layout: Layout::new(8 << 20, &mut || 0),
             ..State::default()
         }
     }
@@ -199,13 +196,13 @@ mod tests {
         };
         let mut seen = std::collections::BTreeSet::new();
         for _ in 0..200 {
-            let l = Layout::new(8 << 20, Some(&mut random));
+            let l = Layout::new(8 << 20, &mut random);
             assert!(l.mmap_base < l.stack_top - (8 << 20) && l.stack_top <= TASK_SIZE);
             assert!(l.mmap_base % PAGE == 0 && l.stack_top % PAGE == 0);
             seen.insert(l.mmap_base);
         }
         assert!(seen.len() > 190);
-        assert_eq!(Layout::new(8 << 20, None), Layout::new(8 << 20, None));
+        assert_eq!(Layout::new(8 << 20, &mut || 0), Layout::new(8 << 20, &mut || 0));
     }
 
     #[test]

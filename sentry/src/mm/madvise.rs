@@ -6,9 +6,6 @@ use super::state::{Caller, State};
 use super::vma::{Backing, Vma, VmaFlags};
 use arch::Errno;
 
-/// MADV_GUARD_INSTALL and MADV_GUARD_REMOVE (Linux 6.13).
-const MADV_GUARD_INSTALL: i32 = 102;
-const MADV_GUARD_REMOVE: i32 = 103;
 /// Runs of mappings without a hole between them that one call may have.
 const MAX_RUNS: usize = 64;
 
@@ -50,8 +47,6 @@ fn acts_on_pages(advice: i32) -> bool {
             | libc::MADV_POPULATE_READ
             | libc::MADV_POPULATE_WRITE
             | libc::MADV_COLLAPSE
-            | MADV_GUARD_INSTALL
-            | MADV_GUARD_REMOVE
     )
 }
 
@@ -63,7 +58,6 @@ fn needs_unlocked(advice: i32) -> bool {
             | libc::MADV_REMOVE
             | libc::MADV_COLD
             | libc::MADV_PAGEOUT
-            | MADV_GUARD_INSTALL
     )
 }
 

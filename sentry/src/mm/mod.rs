@@ -18,6 +18,7 @@
 //! Steps, and with them files and segments, are dropped without the lock.
 
 mod brk;
+mod exec;
 mod fork;
 mod layout;
 mod madvise;
@@ -35,6 +36,7 @@ mod state;
 mod testing;
 mod vma;
 
+pub use exec::{ExecImage, ExecParams, Executable, ImageInfo, Start};
 pub use layout::{Layout, MMAP_MIN_ADDR, Wish, check_wish};
 pub use mmap::{MapCall, Source};
 pub use plan::{Done, Outcome, Step, Steps, Stop};
@@ -84,6 +86,16 @@ impl Mm {
             performed: WaitQueue::new(),
             users: AtomicUsize::new(1),
         }
+    }
+
+    /// An empty one for a program that takes the place of another in execve(2).
+    pub fn new_for_exec(space: Arc<AddressSpace>) -> Self {
+        Self::new(space)
+    }
+
+    /// The program that runs in it.
+    pub fn info(&self) -> Arc<ImageInfo> {
+        self.with(|s| Arc::clone(&s.info))
     }
 
     /// One more task runs in it (CLONE_VM).

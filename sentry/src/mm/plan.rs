@@ -36,6 +36,8 @@ pub enum Act {
     Advise { span: Span, advice: i32 },
     /// msync(2).
     Sync { span: Span, flags: i32 },
+    /// Zeroes, at any address; EFAULT where it faults.
+    Zero { addr: u64, len: u64 },
 }
 
 impl Act {
@@ -70,6 +72,7 @@ impl Act {
             } => list.mremap(from.start, from.len(), *new_len, flags.cast_unsigned(), *to),
             Self::Advise { span, advice } => list.madvise(span.start, span.len(), *advice),
             Self::Sync { span, flags } => list.msync(span.start, span.len(), *flags),
+            Self::Zero { addr, len } => list.zero(*addr, *len),
         }
     }
 }

@@ -1,5 +1,6 @@
 //! The state of an address space that one lock guards, and its accounting.
 
+use super::exec::ImageInfo;
 use super::layout::Layout;
 use super::map::VmaMap;
 use super::pending::Pending;
@@ -8,6 +9,7 @@ use super::span::{PAGE, Span, page_up};
 use super::vma::{Prot, Vma, VmaFlags};
 use crate::task::{Pid, cap};
 use arch::{Errno, Result};
+use std::sync::Arc;
 
 /// Mappings of an address space at most (/proc/sys/vm/max_map_count).
 pub const MAX_MAP_COUNT: usize = 65530;
@@ -130,6 +132,10 @@ pub struct State {
     pub usage: Usage,
     /// LOCKED and LOCK_ON_FAULT if mlockall(2) MCL_FUTURE is in force.
     pub lock_future: VmaFlags,
+    /// The program.
+    pub info: Arc<ImageInfo>,
+    /// Where the vDSO is: in the stub's part of the address space, for all to read.
+    pub vdso: Option<u64>,
     /// Actions that a thread may not have performed yet.
     pub pending: Vec<Pending>,
 }
