@@ -20,6 +20,8 @@ pub struct Kernel {
     pub timers: Timers,
     /// Who opens device nodes and FIFOs.
     pub devices: crate::vfs::DeviceRegistry,
+    /// System V shared memory.
+    pub shm: Arc<crate::mm::shm::Table>,
     /// The process tree.
     pub tasks: Mutex<Tasks>,
     /// uname(2)'s names.
@@ -137,6 +139,7 @@ impl Kernel {
             platform,
             reactor: Reactor::new()?,
             timers: Timers::new()?,
+            shm: crate::mm::shm::Table::new(),
             tasks: Mutex::default(),
             uts: Mutex::new(uts),
             cpus: Cpus::new(),

@@ -86,6 +86,15 @@ impl Actions<'_> {
         self.len() == 0
     }
 
+    /// Takes back what was pushed last: `len` entries stay.
+    pub fn truncate(&mut self, len: usize) {
+        let pending = &mut self.thread.pending;
+        if len < pending.list.len() {
+            pending.list.truncate(len);
+            pending.ends = None;
+        }
+    }
+
     /// mmap(2) of anonymous memory. `flags`: the MAP_* bits besides
     /// MAP_ANONYMOUS|MAP_PRIVATE|MAP_FIXED, which are implied.
     pub fn mmap_anon(&mut self, addr: u64, len: u64, prot: u32, flags: u32) -> bool {

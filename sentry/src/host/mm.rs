@@ -1,25 +1,27 @@
-//! memfd_create(2), getauxval(3).
+//! Anonymous memory to be shared, getauxval(3).
 
+use super::fs;
+use arch::Result;
 use std::ffi::CString;
-use std::io::{Error, Result};
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsFd, OwnedFd};
 
-/// Anonymous memory of `len` bytes, to be shared by mapping it. It can't be sealed.
+/// Anonymous memory of `len` bytes, to be shared by mapping it. It can't be sealed. ENOMEM for what is too long.
 pub fn memfd(name: &str, len: u64) -> Result<OwnedFd> {
-    let name = CString::new(name)?;
-    let len = i64::try_from(len).map_err(|_| Error::from_raw_os_error(libc::ENOMEM))?;
-    // SAFETY: `name` is a string that lives over the call.
-    let fd = unsafe { libc::memfd_create(name.as_ptr(), libc::MFD_CLOEXEC) };
-    if fd < 0 {
-        return Err(Error::last_os_error());
-    }
-    // SAFETY: the call just made this descriptor, nobody else knows it.
-    let fd = unsafe { OwnedFd::from_raw_fd(fd) };
-    // SAFETY: no memory involved.
-    if unsafe { libc::ftruncate(fd.as_raw_fd(), len) } < 0 {
-        return Err(Error::last_os_error());
-    }
+    let name = CString::new(name).map_err(|_| arch::Errno::EINVAL)?;
+    let fd = fs::memfd(&name, false)?;
+    fs::truncate(fd.as_fd(), len).map_err(|_| arch::Errno::ENOMEM)?;
     Ok(fd)
+}
+
+/// The same memory, open for reading only.
+pub fn read_only(fd: &OwnedFd) -> Result<OwnedFd> {
+    fs::reopen(fd.as_fd(), libc::O_RDONLY)
+}
+
+/// Takes the pages of a range away: they read as zeros from then on.
+pub fn punch(fd: &OwnedFd, offset: u64, len: u64) -> Result<()> {
+    let mode = libc::FALLOC_FL_PUNCH_HOLE | libc::FALLOC_FL_KEEP_SIZE;
+    fs::fallocate(fd.as_fd(), mode, offset, len)
 }
 
 /// What the host's kernel told this process of the CPU, and what applications are told of it.
@@ -37,5 +39,9 @@ pub struct CpuFacts {
 pub fn cpu_facts() -> CpuFacts {
     // SAFETY: no memory involved.
     let get = |kind| unsafe { libc::getauxval(kind) };
-    CpuFacts { hwcap: get(libc::AT_HWCAP), hwcap2: get(libc::AT_HWCAP2), minsigstksz: get(libc::AT_MINSIGSTKSZ) }
+    CpuFacts {
+        hwcap: get(libc::AT_HWCAP),
+        hwcap2: get(libc::AT_HWCAP2),
+        minsigstksz: get(libc::AT_MINSIGSTKSZ),
+    }
 }

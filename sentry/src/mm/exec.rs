@@ -77,7 +77,10 @@ impl Executable {
             Some(path) => path.inode().ext().deny_write().map(|()| true)?,
             None => false,
         };
-        Ok(Arc::new(Self { file: Arc::clone(file), denied }))
+        Ok(Arc::new(Self {
+            file: Arc::clone(file),
+            denied,
+        }))
     }
 }
 
@@ -130,19 +133,36 @@ impl ExecImage {
     pub fn prepare(cx: &Cx, params: &ExecParams<'_>) -> Result<Self> {
         let persona = cx.task.group.personality.load(Ordering::Relaxed);
         let limits = Limits::of(&cx.task);
-        let mut random = || if persona & ADDR_NO_RANDOMIZE == 0 { random_u64() } else { 0 };
+        let mut random = || {
+            if persona & ADDR_NO_RANDOMIZE == 0 {
+                random_u64()
+            } else {
+                0
+            }
+        };
         let layout = Layout::new(limits.stack, &mut random);
-        let mut state = State { layout, ..State::default() };
+        let mut state = State {
+            layout,
+            ..State::default()
+        };
 
         // The stack is there before the images, and they keep out of its way. Its size is known when its contents are.
-        let reserved = Span::new(layout.stack_top - loader::stack::ARG_TOTAL_MAX - STACK_AT_ONCE, layout.stack_top);
+        let reserved = Span::new(
+            layout.stack_top - loader::stack::ARG_TOTAL_MAX - STACK_AT_ONCE,
+            layout.stack_top,
+        );
         state.insert(Vma::anon(reserved, Prot::empty()));
         let plan = plan(params, &mut state, &mut random)?;
         drop(state.take(Span::ALL));
 
         let vdso = cx.kernel().platform.vdso();
         let stack = first_stack(params, &plan, &limits, layout.stack_top, vdso, &mut random)?;
-        let mut image = Self { state, acts: Vec::new(), stack, entry: plan.entry };
+        let mut image = Self {
+            state,
+            acts: Vec::new(),
+            stack,
+            entry: plan.entry,
+        };
         image.map_stack(&plan, &limits, persona);
         image.map_files(params, &plan, persona)?;
         image.place_heap(&plan, &mut random);
@@ -175,7 +195,11 @@ impl ExecImage {
         vma.flags |= VmaFlags::GROWS_DOWN;
         // MAP_STACK: no huge page for a stack of which a few pages are used.
         let flags = libc::MAP_STACK | libc::MAP_NORESERVE;
-        self.acts.push(Act::MapAnon { span: vma.span, prot, flags });
+        self.acts.push(Act::MapAnon {
+            span: vma.span,
+            prot,
+            flags,
+        });
         self.state.insert(vma);
     }
 
@@ -185,24 +209,55 @@ impl ExecImage {
                 loader::Step::Zero { addr, len } => self.acts.push(Act::Zero { addr, len }),
                 loader::Step::MapAnon { addr, len, prot } => {
                     let vma = Vma::anon(Span::at(addr, len), prot_of(prot, persona));
-                    self.acts.push(Act::MapAnon { span: vma.span, prot: vma.prot, flags: 0 });
+                    self.acts.push(Act::MapAnon {
+                        span: vma.span,
+                        prot: vma.prot,
+                        flags: 0,
+                    });
                     self.replace(vma);
                 }
-                loader::Step::MapFile { file, addr, len, offset, prot } => {
+                loader::Step::MapFile {
+                    file,
+                    addr,
+                    len,
+                    offset,
+                    prot,
+                } => {
                     let file = match (file, params.interp) {
                         (loader::File::Interp, Some((file, _))) => file,
                         _ => params.file,
                     };
                     let prot = prot_of(prot, persona);
                     let span = Span::at(addr, len);
-                    let request = MapRequest { offset, len, shared: false, prot: i32::from(prot.bits()) };
-                    let MapSource::Host { fd, offset: host_offset } = file.ops.map(file, &request)? else {
+                    let request = MapRequest {
+                        offset,
+                        len,
+                        shared: false,
+                        prot: i32::from(prot.bits()),
+                    };
+                    let MapSource::Host {
+                        fd,
+                        offset: host_offset,
+                    } = file.ops.map(file, &request)?
+                    else {
                         return Err(Errno::ENOEXEC);
                     };
                     let flags = libc::MAP_PRIVATE;
-                    self.acts.push(Act::MapFd { fd, offset: host_offset, span, prot, flags });
-                    let backing = Backing::File { file: Arc::clone(file), offset };
-                    self.replace(Vma { backing, ..Vma::anon(span, prot) });
+                    self.acts.push(Act::MapFd {
+                        fd,
+                        offset: host_offset,
+                        span,
+                        prot,
+                        flags,
+                    });
+                    let backing = Backing::File {
+                        file: Arc::clone(file),
+                        offset,
+                    };
+                    self.replace(Vma {
+                        backing,
+                        ..Vma::anon(span, prot)
+                    });
                 }
             }
         }
@@ -217,7 +272,11 @@ impl ExecImage {
     fn place_heap(&mut self, plan: &LoadPlan, random: &mut dyn FnMut() -> u64) {
         let start = loader::layout::brk_start(plan.brk, plan.brk_moved, random());
         let data = plan.end_data.saturating_sub(plan.start_data);
-        self.state.heap = Heap { start, brk: start, data };
+        self.state.heap = Heap {
+            start,
+            brk: start,
+            data,
+        };
     }
 
     /// Puts the program into `mm`, which is new and on whose thread's list nothing but an unmapping may stand.
@@ -244,7 +303,10 @@ impl ExecImage {
                 return Err(Errno::EFAULT);
             }
         }
-        Ok(Start { entry: self.entry, sp })
+        Ok(Start {
+            entry: self.entry,
+            sp,
+        })
     }
 }
 
@@ -265,7 +327,11 @@ fn prot_of(prot: loader::Prot, persona: u64) -> Prot {
 }
 
 /// The loader's plan, with images placed on `state`'s map.
-fn plan(params: &ExecParams<'_>, state: &mut State, random: &mut dyn FnMut() -> u64) -> Result<LoadPlan> {
+fn plan(
+    params: &ExecParams<'_>,
+    state: &mut State,
+    random: &mut dyn FnMut() -> u64,
+) -> Result<LoadPlan> {
     let interp = params.interp.map(|(_, image)| image);
     loader::plan(params.image, interp, TASK_SIZE, |request| {
         let at = place(&request, state, random)?;
@@ -277,7 +343,10 @@ fn plan(params: &ExecParams<'_>, state: &mut State, random: &mut dyn FnMut() -> 
 
 fn place(request: &PlaceRequest, state: &State, random: &mut dyn FnMut() -> u64) -> Result<u64> {
     let len = request.len;
-    let free = |at: u64| at.checked_add(len).is_some_and(|end| end <= TASK_SIZE && state.map.is_free(Span::new(at, end)));
+    let free = |at: u64| {
+        at.checked_add(len)
+            .is_some_and(|end| end <= TASK_SIZE && state.map.is_free(Span::new(at, end)))
+    };
     match request.placement {
         Placement::Fixed { addr } if addr < MMAP_MIN_ADDR => Err(Errno::EPERM),
         Placement::Fixed { addr } if free(addr) => Ok(addr),
@@ -289,11 +358,20 @@ fn place(request: &PlaceRequest, state: &State, random: &mut dyn FnMut() -> u64)
         Placement::Mmap => {
             let align = request.align.clamp(PAGE, 1 << 30);
             if align > PAGE
-                && let Some(at) = state.map.highest_gap(len, MMAP_MIN_ADDR, state.layout.mmap_base, align)
+                && let Some(at) =
+                    state
+                        .map
+                        .highest_gap(len, MMAP_MIN_ADDR, state.layout.mmap_base, align)
             {
                 return Ok(at);
             }
-            Ok(state.choose(0, &Wish { len, ..Wish::default() })?)
+            Ok(state.choose(
+                0,
+                &Wish {
+                    len,
+                    ..Wish::default()
+                },
+            )?)
         }
     }
 }

@@ -202,7 +202,10 @@ mod tests {
             seen.insert(l.mmap_base);
         }
         assert!(seen.len() > 190);
-        assert_eq!(Layout::new(8 << 20, &mut || 0), Layout::new(8 << 20, &mut || 0));
+        assert_eq!(
+            Layout::new(8 << 20, &mut || 0),
+            Layout::new(8 << 20, &mut || 0)
+        );
     }
 
     #[test]

@@ -41,7 +41,6 @@ fn acts_on_pages(advice: i32) -> bool {
             | libc::MADV_DONTNEED
             | libc::MADV_DONTNEED_LOCKED
             | libc::MADV_FREE
-            | libc::MADV_REMOVE
             | libc::MADV_COLD
             | libc::MADV_PAGEOUT
             | libc::MADV_POPULATE_READ
@@ -53,12 +52,32 @@ fn acts_on_pages(advice: i32) -> bool {
 fn needs_unlocked(advice: i32) -> bool {
     matches!(
         advice,
-        libc::MADV_DONTNEED
-            | libc::MADV_FREE
-            | libc::MADV_REMOVE
-            | libc::MADV_COLD
-            | libc::MADV_PAGEOUT
+        libc::MADV_DONTNEED | libc::MADV_FREE | libc::MADV_COLD | libc::MADV_PAGEOUT
     )
+}
+
+/// A part of the object behind a mapping that is to go.
+pub struct Hole {
+    backing: Backing,
+    offset: u64,
+    len: u64,
+}
+
+impl Hole {
+    /// fallocate(2) FALLOC_FL_PUNCH_HOLE.
+    pub fn punch(&self) -> arch::Result<()> {
+        match &self.backing {
+            Backing::Anon => Err(Errno::EINVAL),
+            Backing::SharedAnon { object, .. } => {
+                crate::host::mm::punch(&object.fd, self.offset, self.len)
+            }
+            Backing::Shm { attach, .. } => attach.segment.punch(self.offset, self.len),
+            Backing::File { file, .. } => {
+                let mode = libc::FALLOC_FL_PUNCH_HOLE | libc::FALLOC_FL_KEEP_SIZE;
+                file.ops.fallocate(file, mode, self.offset, self.len)
+            }
+        }
+    }
 }
 
 impl State {
@@ -194,6 +213,32 @@ impl State {
             answer: if hole { Err(Errno::ENOMEM) } else { Ok(0) },
             steps,
         })
+    }
+
+    /// The holes that MADV_REMOVE makes in `span`, and what it answers once they are made.
+    pub fn removable(&self, span: Span) -> (Vec<Hole>, Option<Errno>) {
+        let mut holes = Vec::new();
+        let mut at = span.start;
+        let mut unmapped = false;
+        for vma in self.map.in_span(span) {
+            unmapped |= vma.span.start > at;
+            at = vma.span.end;
+            if vma.flags.contains(VmaFlags::LOCKED) || matches!(vma.backing, Backing::Anon) {
+                return (holes, Some(Errno::EINVAL));
+            }
+            if !vma.is_shared() || !vma.flags.contains(VmaFlags::MAY_WRITE) {
+                return (holes, Some(Errno::EACCES));
+            }
+            let part = vma.span.intersect(span);
+            let offset = vma.backing.offset() + (part.start - vma.span.start);
+            holes.push(Hole {
+                backing: vma.backing.clone(),
+                offset,
+                len: part.len(),
+            });
+        }
+        unmapped |= at < span.end;
+        (holes, unmapped.then_some(Errno::ENOMEM))
     }
 
     /// msync(2). Pages of a shared file mapping are the file's own: MS_ASYNC has nothing to do, MS_SYNC is the host's.

@@ -17,11 +17,8 @@ use std::sync::Arc;
 pub enum Source {
     /// Private zero pages.
     Anon,
-    /// A fresh shared object; `fd` is its host memfd.
-    SharedAnon {
-        object: Arc<SharedAnon>,
-        fd: Arc<OwnedFd>,
-    },
+    /// A fresh shared object.
+    SharedAnon(Arc<SharedAnon>),
     /// A file from byte `offset` on, which is byte `host_offset` of the host descriptor.
     File {
         file: Arc<File>,
@@ -64,7 +61,7 @@ impl MapCall {
             len: self.len,
             fixed: self.flags & FIXED != 0,
             low: self.flags & libc::MAP_32BIT != 0,
-            anon: matches!(self.source, Source::Anon | Source::SharedAnon { .. }),
+            anon: matches!(self.source, Source::Anon | Source::SharedAnon(_)),
         }
     }
 
@@ -78,7 +75,7 @@ impl MapCall {
         give(libc::MAP_STACK, VmaFlags::NO_HUGE_PAGE);
         let backing = match &self.source {
             Source::Anon => Backing::Anon,
-            Source::SharedAnon { object, .. } => Backing::SharedAnon {
+            Source::SharedAnon(object) => Backing::SharedAnon {
                 object: Arc::clone(object),
                 offset: 0,
             },
@@ -112,8 +109,12 @@ impl MapCall {
             libc::MAP_PRIVATE
         };
         let (fd, offset) = match &self.source {
-            Source::Anon => return Act::MapAnon { span, prot, flags },
-            Source::SharedAnon { fd, .. } | Source::Shm { fd, .. } => (fd, 0),
+            Source::Anon => {
+                let flags = flags | self.flags & libc::MAP_STACK;
+                return Act::MapAnon { span, prot, flags };
+            }
+            Source::SharedAnon(object) => (&object.fd, 0),
+            Source::Shm { fd, .. } => (fd, 0),
             Source::File {
                 fd, host_offset, ..
             } => (fd, *host_offset),
@@ -177,6 +178,29 @@ impl State {
             Some(step) => smallvec![step],
             None => Steps::new(),
         };
+        Ok(Done {
+            answer: Ok(0),
+            steps,
+        })
+    }
+
+    /// shmdt(2): takes out the attachment that starts at `addr`, in whatever pieces it is. EINVAL if there is none.
+    pub fn shmdt(&mut self, who: &Caller, addr: u64) -> Outcome {
+        let start_of = |vma: &Vma| match &vma.backing {
+            Backing::Shm { attach, offset } if vma.span.start.wrapping_sub(*offset) == addr => {
+                Some(Arc::clone(attach))
+            }
+            _ => None,
+        };
+        let found = self.map.iter_from(addr).find_map(start_of);
+        let attach = found.ok_or(Errno::EINVAL)?;
+        let whole = Span::new(addr, addr.saturating_add(attach.segment.mapped_len()));
+        self.check_pending(who.tid, whole)?;
+        let is_part = |v: &&Vma| start_of(v).is_some_and(|a| Arc::ptr_eq(&a, &attach));
+        let parts = self.map.in_span(whole).filter(is_part);
+        let parts: Vec<Span> = parts.map(|v| v.span).collect();
+        let steps = parts.into_iter().filter_map(|span| self.unmap_step(span));
+        let steps = steps.collect();
         Ok(Done {
             answer: Ok(0),
             steps,

@@ -19,6 +19,7 @@
 
 mod brk;
 mod exec;
+mod fault;
 mod fork;
 mod layout;
 mod madvise;

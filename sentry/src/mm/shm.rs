@@ -10,7 +10,7 @@ use arch::{Errno, Result};
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
 use std::os::fd::OwnedFd;
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, OnceLock, Weak};
 
 /// Segments at most (SHMMNI).
 const SHMMNI: usize = 4096;
@@ -53,7 +53,9 @@ pub struct Segment {
     /// Bytes as asked for.
     pub size: u64,
     /// The memory.
-    pub fd: Arc<OwnedFd>,
+    fd: Arc<OwnedFd>,
+    /// The memory, opened for reading only; made when first wanted.
+    read_only: OnceLock<Arc<OwnedFd>>,
     info: Mutex<Info>,
     table: Weak<Table>,
 }
@@ -153,6 +155,23 @@ impl Segment {
     /// The path in /proc/PID/maps.
     pub fn name(&self) -> String {
         format!("/SYSV{:08x}", self.key)
+    }
+
+    /// What a stub maps. One that may only read gets a descriptor that it can't write through, whatever it does.
+    pub fn descriptor(&self, writable: bool) -> Result<Arc<OwnedFd>> {
+        if writable {
+            return Ok(Arc::clone(&self.fd));
+        }
+        if let Some(fd) = self.read_only.get() {
+            return Ok(Arc::clone(fd));
+        }
+        let fd = Arc::new(crate::host::mm::read_only(&self.fd)?);
+        Ok(Arc::clone(self.read_only.get_or_init(|| fd)))
+    }
+
+    /// A hole from byte `offset` on.
+    pub fn punch(&self, offset: u64, len: u64) -> Result<()> {
+        crate::host::mm::punch(&self.fd, offset, len)
     }
 
     fn stat(&self) -> ShmidDs {
@@ -265,6 +284,7 @@ impl Table {
             key,
             size,
             fd: Arc::new(fd),
+            read_only: OnceLock::new(),
             info: Mutex::new(info),
             table,
         };

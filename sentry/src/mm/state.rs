@@ -166,6 +166,18 @@ impl State {
         });
     }
 
+    /// Moves the start of the mapping that starts at `start` down to `to`, which is free.
+    pub fn grow_down(&mut self, start: u64, to: u64) {
+        if let Some(vma) = self.map.at(start).cloned() {
+            self.usage.sub(&vma);
+            self.usage.add(&Vma {
+                span: Span::new(to, vma.span.end),
+                ..vma
+            });
+            self.map.grow_down(start, to);
+        }
+    }
+
     /// Copies of what is in `span`, cut to it.
     pub fn copy(&self, span: Span) -> Vec<Vma> {
         let cut = |vma: &Vma| {

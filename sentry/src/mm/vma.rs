@@ -3,6 +3,7 @@
 use super::shm::Attachment;
 use super::span::{PAGE, Span};
 use crate::vfs::File;
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 bitflags::bitflags! {
@@ -72,11 +73,13 @@ impl VmaFlags {
     }
 }
 
-/// A shared anonymous object: its pages are a host memfd's, which lives as long as something maps it.
+/// A shared anonymous object.
 #[derive(Debug)]
 pub struct SharedAnon {
     /// Inode number shown in /proc/PID/maps.
     pub ino: u64,
+    /// The host memfd whose pages it has.
+    pub fd: Arc<OwnedFd>,
 }
 
 /// What the pages are.

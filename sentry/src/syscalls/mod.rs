@@ -7,16 +7,20 @@ pub mod arg;
 pub mod cred;
 pub mod epoll;
 pub mod event;
+pub mod futex;
 pub mod limits;
+pub mod mm;
 pub mod pipe;
 pub mod poll;
 pub mod prctl;
 pub mod process;
 pub mod sched;
+pub mod shm;
 pub mod signal;
 pub mod system;
 pub mod table;
 pub mod time;
+pub mod vm;
 
 pub use arg::{Arg, Fd, IntoRet};
 

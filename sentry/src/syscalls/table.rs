@@ -6,6 +6,7 @@
 use super::{Arg, IntoRet, Row, Support};
 use super::{cred, limits, prctl, process, sched, signal, system, time};
 use super::{epoll, event, pipe, poll};
+use super::{futex, mm, shm, vm};
 use crate::task::Cx;
 use arch::nr;
 use arch::{Errno, Result};
@@ -65,6 +66,32 @@ syscalls! {
     PSELECT6 => async poll::pselect6(0 1 2 3 4 5) Full;
     // ---- sockets ----
     // ---- memory ----
+    MMAP => async mm::mmap(0 1 2 3 4 5) Full;
+    MUNMAP => async mm::munmap(0 1) Full;
+    MPROTECT => async mm::mprotect(0 1 2) Full;
+    MREMAP => async mm::mremap(0 1 2 3 4) Full;
+    BRK => async mm::brk(0) Full;
+    MADVISE => async mm::madvise(0 1 2) Partial("no memory poisoning, no page merging");
+    MSYNC => async mm::msync(0 1 2) Full;
+    MINCORE => async mm::mincore(0 1 2) Full;
+    MLOCK => async mm::mlock(0 1) Partial("resident and accounted, but the host may swap");
+    MLOCK2 => async mm::mlock2(0 1 2) Partial("resident and accounted, but the host may swap");
+    MUNLOCK => async mm::munlock(0 1) Full;
+    MLOCKALL => async mm::mlockall(0) Partial("resident and accounted, but the host may swap");
+    MUNLOCKALL => async mm::munlockall() Full;
+    PKEY_MPROTECT => async mm::pkey_mprotect(0 1 2 3) Partial("as on a CPU without protection keys");
+    PKEY_ALLOC => sync mm::pkey_alloc(0 1) Partial("as on a CPU without protection keys");
+    PKEY_FREE => sync mm::pkey_free(0) Partial("as on a CPU without protection keys");
+    MEMBARRIER => sync mm::membarrier(0 1 2) Partial("offers no command");
+    PROCESS_VM_READV => sync vm::process_vm_readv(0 1 2 3 4 5) Full;
+    PROCESS_VM_WRITEV => sync vm::process_vm_writev(0 1 2 3 4 5) Full;
+    SHMGET => sync shm::shmget(0 1 2) Partial("no huge pages");
+    SHMAT => async shm::shmat(0 1 2) Full;
+    SHMDT => async shm::shmdt(0) Full;
+    SHMCTL => sync shm::shmctl(0 1 2) Full;
+    FUTEX => sync futex::futex(0 1 2 3 4 5) Partial("no priority inheritance");
+    SET_ROBUST_LIST => sync futex::set_robust_list(0 1) Full;
+    GET_ROBUST_LIST => sync futex::get_robust_list(0 1 2) Full;
     // ---- processes and threads ----
     CLONE => async process::clone(0 1 2 3 4) Partial("no namespaces of its own (EINVAL), no CLONE_INTO_CGROUP");
     CLONE3 => async process::clone3(0 1) Partial("no namespaces of its own (EINVAL), no CLONE_INTO_CGROUP");

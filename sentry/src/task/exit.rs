@@ -23,7 +23,7 @@ pub fn begin_group_exit(group: &Arc<ThreadGroup>, status: i32) {
 }
 
 /// Ends the calling thread; with the last one, its process. The future of the task returns after this.
-pub(crate) fn exit_thread(cx: &Cx, status: i32) {
+pub(crate) async fn exit_thread(cx: &Cx, status: i32) {
     let task = &cx.task;
     let group = Arc::clone(&task.group);
     let kernel = Arc::clone(&task.kernel);
@@ -37,7 +37,7 @@ pub(crate) fn exit_thread(cx: &Cx, status: i32) {
     let dead = mm.space.is_dead();
     let last_in_space = mm.leave();
     if !dead {
-        super::glue::exit_robust_list(cx);
+        crate::syscalls::futex::exit_robust_list(cx).await;
     }
     {
         let mut thread = cx.thread.lock();

@@ -14,7 +14,3 @@ pub fn pidfd_install(_cx: &Cx, _group: &Arc<ThreadGroup>) -> Result<i32> {
 pub fn pidfd_lookup(_cx: &Cx, _fd: crate::syscalls::Fd) -> Result<(Arc<ThreadGroup>, bool)> {
     Err(Errno::EBADF)
 }
-pub fn exit_robust_list(_cx: &Cx) {}
-pub fn futex_interrupted(_cx: &Cx, _nr: u64, _args: [u64; 6], _elapsed_ns: u64) -> Result<u64> {
-    Err(Errno::ERESTARTSYS)
-}

@@ -30,7 +30,7 @@ async fn main(cx: Cx) {
         match deliver::before_user(&cx).await {
             Next::Resume => {}
             Next::Exit(status) => {
-                super::exit::exit_thread(&cx, status);
+                super::exit::exit_thread(&cx, status).await;
                 return;
             }
         }
@@ -38,7 +38,7 @@ async fn main(cx: Cx) {
         match handle(&cx, event).await {
             Next::Resume => {}
             Next::Exit(status) => {
-                super::exit::exit_thread(&cx, status);
+                super::exit::exit_thread(&cx, status).await;
                 return;
             }
         }
@@ -47,6 +47,16 @@ async fn main(cx: Cx) {
 
 /// Lets the application run until its next event. `None`: something came up before it could.
 async fn run_user(cx: &Cx) -> Option<Event> {
+    run_stub(cx, Thread::resume).await
+}
+
+/// Performs queued actions, one of which may wait: a signal interrupts it. `None`: one came before it could start, and
+/// nothing has been performed.
+pub(crate) async fn perform_interruptible(cx: &Cx) -> Option<Event> {
+    run_stub(cx, Thread::perform).await
+}
+
+async fn run_stub(cx: &Cx, go: impl Fn(&mut Thread)) -> Option<Event> {
     let task = &cx.task;
     let cell = task.cell();
     let mut resumed = false;
@@ -58,7 +68,7 @@ async fn run_user(cx: &Cx) -> Option<Event> {
                 return Poll::Ready(());
             }
             cell.take_trapped();
-            cx.thread.lock().resume();
+            go(&mut cx.thread.lock());
             resumed = true;
             return Poll::Pending;
         }
@@ -125,7 +135,7 @@ async fn handle(cx: &Cx, event: Option<Event>) -> Next {
             args,
             elapsed_ns,
         } => {
-            let result = super::glue::futex_interrupted(cx, nr, args, elapsed_ns);
+            let result = crate::syscalls::futex::interrupted(cx, nr, args, elapsed_ns);
             finish(cx, nr, result);
             Next::Resume
         }
@@ -207,6 +217,12 @@ pub(crate) fn resolve_restart(cx: &Cx, handler: Option<u64>) {
 }
 
 fn fault(cx: &Cx, signo: i32, code: i32, addr: u64, trapno: u64, err: u64) {
+    if signo == libc::SIGSEGV
+        && code == arch::abi::SEGV_MAPERR
+        && cx.task.mm().grow_stack(cx, addr, err)
+    {
+        return;
+    }
     // The host knows the address space as it is; what it reports is what Linux would have reported.
     // A trap's code and address come from the host too.
     let signal = Signal::from_raw(signo)
@@ -251,10 +267,7 @@ pub async fn restart_syscall(cx: &Cx) -> arch::Result<u64> {
             deadline,
             op,
             bitset,
-        }) => {
-            let _ = (addr, val, deadline, op, bitset);
-            Err(Errno::EINTR)
-        }
+        }) => crate::syscalls::futex::wait_until(cx, addr, val, deadline, op, bitset).await,
         None => Err(Errno::EINTR),
     }
 }
