@@ -4,12 +4,16 @@
 //! order. [`table`] is the compatibility document: a call that is in it only as `No` answers ENOSYS.
 
 pub mod arg;
+pub mod attr;
 pub mod cred;
+pub mod dir;
 pub mod epoll;
 pub mod event;
+pub mod fd;
 pub mod futex;
 pub mod limits;
 pub mod mm;
+pub mod path;
 pub mod pipe;
 pub mod poll;
 pub mod prctl;

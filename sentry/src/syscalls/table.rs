@@ -4,7 +4,7 @@
 //! the dispatcher and the rows that `runsc syscalls` and docs/SYSCALLS.md show. What has no row is ENOSYS and is counted.
 
 use super::{Arg, IntoRet, Row, Support};
-use super::{cred, limits, prctl, process, sched, signal, system, time};
+use super::{attr, cred, dir, fd, limits, path, prctl, process, sched, signal, system, time};
 use super::{epoll, event, pipe, poll};
 use super::{futex, mm, shm, vm};
 use crate::task::Cx;
@@ -44,7 +44,65 @@ use Support::{Full, Partial};
 syscalls! {
     // ---- reading and writing: rw ----
     // ---- opening, closing, descriptors: fd, open ----
+    OPEN => async path::open(0 1 2) Full;
+    OPENAT => async path::openat(0 1 2 3) Full;
+    OPENAT2 => async path::openat2(0 1 2 3) Full;
+    CREAT => async path::creat(0 1) Full;
+    CLOSE => sync fd::close(0) Full;
+    CLOSE_RANGE => sync fd::close_range(0 1 2) Full;
+    DUP => sync fd::dup(0) Full;
+    DUP2 => sync fd::dup2(0 1) Full;
+    DUP3 => sync fd::dup3(0 1 2) Full;
+    IOCTL => sync fd::ioctl(0 1 2) Partial("the requests that the open file has");
     // ---- names and attributes: path, attr, xattr ----
+    STAT => sync attr::stat(0 1) Full;
+    LSTAT => sync attr::lstat(0 1) Full;
+    FSTAT => sync attr::fstat(0 1) Full;
+    NEWFSTATAT => sync attr::newfstatat(0 1 2 3) Full;
+    STATX => sync attr::statx(0 1 2 3 4) Full;
+    ACCESS => sync attr::access(0 1) Full;
+    FACCESSAT => sync attr::faccessat(0 1 2) Full;
+    FACCESSAT2 => sync attr::faccessat2(0 1 2 3) Full;
+    CHMOD => sync attr::chmod(0 1) Full;
+    FCHMOD => sync attr::fchmod(0 1) Full;
+    FCHMODAT => sync attr::fchmodat(0 1 2) Full;
+    FCHMODAT2 => sync attr::fchmodat2(0 1 2 3) Full;
+    CHOWN => sync attr::chown(0 1 2) Full;
+    LCHOWN => sync attr::lchown(0 1 2) Full;
+    FCHOWN => sync attr::fchown(0 1 2) Full;
+    FCHOWNAT => sync attr::fchownat(0 1 2 3 4) Full;
+    UTIMENSAT => sync attr::utimensat(0 1 2 3) Full;
+    FUTIMESAT => sync attr::futimesat(0 1 2) Full;
+    UTIMES => sync attr::utimes(0 1) Full;
+    UTIME => sync attr::utime(0 1) Full;
+    TRUNCATE => sync attr::truncate(0 1) Full;
+    FTRUNCATE => sync attr::ftruncate(0 1) Full;
+    FALLOCATE => sync attr::fallocate(0 1 2 3) Full;
+    STATFS => sync attr::statfs(0 1) Full;
+    FSTATFS => sync attr::fstatfs(0 1) Full;
+    MKDIR => sync path::mkdir(0 1) Full;
+    MKDIRAT => sync path::mkdirat(0 1 2) Full;
+    MKNOD => sync path::mknod(0 1 2) Full;
+    MKNODAT => sync path::mknodat(0 1 2 3) Full;
+    RMDIR => sync path::rmdir(0) Full;
+    UNLINK => sync path::unlink(0) Full;
+    UNLINKAT => sync path::unlinkat(0 1 2) Full;
+    SYMLINK => sync path::symlink(0 1) Full;
+    SYMLINKAT => sync path::symlinkat(0 1 2) Full;
+    LINK => sync path::link(0 1) Full;
+    LINKAT => sync path::linkat(0 1 2 3 4) Full;
+    RENAME => sync path::rename(0 1) Full;
+    RENAMEAT => sync path::renameat(0 1 2 3) Full;
+    RENAMEAT2 => sync path::renameat2(0 1 2 3 4) Full;
+    READLINK => sync path::readlink(0 1 2) Full;
+    READLINKAT => sync path::readlinkat(0 1 2 3) Full;
+    CHDIR => sync path::chdir(0) Full;
+    FCHDIR => sync path::fchdir(0) Full;
+    CHROOT => sync path::chroot(0) Full;
+    GETCWD => sync path::getcwd(0 1) Full;
+    UMASK => sync path::umask(0) Full;
+    GETDENTS64 => sync dir::getdents64(0 1 2) Full;
+    GETDENTS => sync dir::getdents(0 1 2) Full;
     // ---- file locks, notification ----
     // ---- pipes, events, readiness ----
     PIPE => sync pipe::pipe(0) Full;
