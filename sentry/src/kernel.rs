@@ -148,6 +148,7 @@ impl Kernel {
             devices: {
                 let devices = crate::vfs::DeviceRegistry::default();
                 devices.set_fifo(Arc::new(crate::event::pipe::fifo::open));
+                crate::fs::dev::register(&devices);
                 devices
             },
             boot_time: u64::try_from(boot).unwrap_or(0),

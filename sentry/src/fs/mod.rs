@@ -1,5 +1,6 @@
 //! File systems.
 
+pub mod dev;
 pub mod proc;
 pub mod pseudo;
 pub mod tmp;
