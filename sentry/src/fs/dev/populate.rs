@@ -88,3 +88,48 @@ pub fn make(env: &Env<'_>, device: &Device) -> Result<()> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fs::tmp::{Options, TmpFs};
+    use crate::task::Creds;
+    use crate::vfs::{FileType, MountFlags, WalkFlags};
+    use std::sync::Arc;
+
+    #[test]
+    fn a_tmpfs_gets_the_usual_contents() {
+        let mount = TmpFs::mount(Options::default(), MountFlags::empty()).unwrap();
+        let root = mount.root_path();
+        let env = Env {
+            creds: Arc::new(Creds::root()),
+            root: root.clone(),
+            cwd: root.clone(),
+            umask: 0,
+            cx: None,
+        };
+        let fuse = Device {
+            path: b"/sub/fuse".to_vec(),
+            mode: libc::S_IFCHR | 0o660,
+            major: 10,
+            minor: 229,
+            uid: 7,
+            gid: 8,
+        };
+        for _ in 0..2 {
+            populate(&env, &root, std::slice::from_ref(&fuse)).unwrap();
+        }
+        let attr = |path: &[u8]| {
+            let place = env.resolve(&At::Cwd, path, WalkFlags::empty()).unwrap();
+            place.inode().attr().unwrap()
+        };
+        let null = attr(b"null");
+        assert_eq!(null.rdev, Dev::new(1, 3));
+        assert_eq!(null.mode, libc::S_IFCHR | 0o666);
+        assert_eq!(attr(b"ptmx").file_type(), FileType::Symlink);
+        assert_eq!(attr(b"shm").mode, libc::S_IFDIR | 0o1777);
+        let fuse = attr(b"sub/fuse");
+        assert_eq!((fuse.mode, fuse.uid, fuse.gid), (0o020_660, 7, 8));
+        assert_eq!(fuse.rdev, Dev::new(10, 229));
+    }
+}

@@ -100,7 +100,7 @@ mod tests {
     #[test]
     fn reads_are_random_and_bounded() {
         let file = File::new(Box::new(Random), 0);
-        let mut read = |n| {
+        let read = |n| {
             let mut sink = VecSink::new(n);
             file.ops.read(&file, 0, &mut sink).map(|_| sink.data)
         };
