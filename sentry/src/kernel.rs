@@ -22,6 +22,8 @@ pub struct Kernel {
     pub devices: crate::vfs::DeviceRegistry,
     /// System V shared memory.
     pub shm: Arc<crate::mm::shm::Table>,
+    /// Ports, connections, interfaces.
+    pub net: Arc<crate::net::inet::Stack>,
     /// The process tree.
     pub tasks: Mutex<Tasks>,
     /// uname(2)'s names.
@@ -140,6 +142,7 @@ impl Kernel {
             reactor: Reactor::new()?,
             timers: Timers::new()?,
             shm: crate::mm::shm::Table::new(),
+            net: Arc::default(),
             tasks: Mutex::default(),
             uts: Mutex::new(uts),
             cpus: Cpus::new(),

@@ -23,7 +23,7 @@ pub fn create(cx: &Cx, family: i32, kind: i32, protocol: i32) -> Result<Arc<dyn 
     }
     match family {
         libc::AF_UNIX => super::unix::create(cx, kind, protocol),
-        // AF_INET, AF_INET6: inet::create(cx, family, kind, protocol). AF_NETLINK: netlink::create(cx, kind, protocol).
+        libc::AF_INET | libc::AF_INET6 => super::inet::create(cx, family, kind, protocol),
         _ => Err(Errno::EAFNOSUPPORT),
     }
 }

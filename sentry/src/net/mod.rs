@@ -4,7 +4,7 @@
 //! - [`message`]: addresses, flags and ancillary data as sendmsg(2) and recvmsg(2) carry them.
 //! - [`options`]: SOL_SOCKET options, the same for all families.
 //! - [`family`]: which family answers socket(2), socketpair(2) and interface ioctls.
-//! - [`unix`]: AF_UNIX.
+//! - [`unix`]: AF_UNIX. [`inet`]: AF_INET and AF_INET6.
 //!
 //! # Locks
 //! ```text
@@ -16,6 +16,7 @@
 //! go, and takes the peer's queue lock. No lock is held over a copy to or from the application.
 
 pub mod family;
+pub mod inet;
 pub mod message;
 pub mod options;
 pub mod socket;

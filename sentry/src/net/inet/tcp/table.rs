@@ -1,0 +1,150 @@
+//! Connections by their two addresses: what makes a pair unique, and what TIME_WAIT leaves.
+
+use super::conn::Conn;
+use super::handshake::Handshake;
+use crate::net::inet::ports::TIME_WAIT_NS;
+use parking_lot::Mutex;
+use std::collections::{HashMap, VecDeque};
+use std::net::SocketAddr;
+use std::sync::{Arc, Weak};
+
+/// TIME_WAIT entries at most (net.ipv4.tcp_max_tw_buckets).
+const TIME_WAIT_MAX: usize = 16384;
+/// From this age on a TIME_WAIT entry gives way to a new connection (net.ipv4.tcp_tw_reuse = 2: on loopback).
+const REUSE_AGE_NS: u64 = 1_000_000_000;
+
+/// One end's view of a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Tuple {
+    /// Its own address.
+    pub local: SocketAddr,
+    /// The other's.
+    pub remote: SocketAddr,
+}
+
+impl Tuple {
+    /// The other end's view.
+    pub fn reverse(self) -> Self {
+        Self {
+            local: self.remote,
+            remote: self.local,
+        }
+    }
+}
+
+/// What has a pair of addresses.
+#[derive(Clone)]
+pub enum Entry {
+    /// A connect(2) that goes on.
+    Opening(Weak<Handshake>),
+    /// An end of a connection; for an orphan, until when at most.
+    Open(Weak<Conn>, usize, Option<u64>),
+    /// TIME_WAIT until then.
+    TimeWait(u64),
+}
+
+#[derive(Default)]
+struct Table {
+    map: HashMap<Tuple, Entry>,
+    /// What expires, soonest first.
+    expiring: VecDeque<(u64, Tuple)>,
+}
+
+/// The connections of a stack. The lock is a leaf.
+#[derive(Default)]
+pub struct Conns(Mutex<Table>);
+
+impl Table {
+    fn purge(&mut self, now: u64) {
+        while let Some(&(at, tuple)) = self.expiring.front()
+            && at <= now
+        {
+            self.expiring.pop_front();
+            // The pair may have had another use since.
+            if let Some(Entry::TimeWait(until) | Entry::Open(_, _, Some(until))) =
+                self.map.get(&tuple)
+                && *until == at
+            {
+                self.map.remove(&tuple);
+            }
+        }
+    }
+}
+
+impl Conns {
+    /// Whether a new connection may have the pair.
+    pub fn is_free(&self, tuple: Tuple, now: u64) -> bool {
+        let mut t = self.0.lock();
+        t.purge(now);
+        match t.map.get(&tuple) {
+            None => true,
+            Some(Entry::TimeWait(until)) => now + TIME_WAIT_NS >= until + REUSE_AGE_NS,
+            Some(_) => false,
+        }
+    }
+
+    /// Takes the pair for a connect(2); false when somebody has it.
+    pub fn reserve(&self, tuple: Tuple, handshake: &Arc<Handshake>, now: u64) -> bool {
+        if !self.is_free(tuple, now) {
+            return false;
+        }
+        let mut t = self.0.lock();
+        if matches!(t.map.get(&tuple), Some(Entry::Opening(_) | Entry::Open(..))) {
+            return false;
+        }
+        t.map
+            .insert(tuple, Entry::Opening(Arc::downgrade(handshake)));
+        true
+    }
+
+    /// An end is connected.
+    pub fn opened(&self, tuple: Tuple, conn: &Arc<Conn>, side: usize) {
+        self.0
+            .lock()
+            .map
+            .insert(tuple, Entry::Open(Arc::downgrade(conn), side, None));
+    }
+
+    /// The pair is free.
+    pub fn closed(&self, tuple: Tuple) {
+        self.0.lock().map.remove(&tuple);
+    }
+
+    /// The pair is kept until `until`. False when there are too many such: it is free.
+    pub fn time_wait(&self, tuple: Tuple, until: u64) -> bool {
+        let mut t = self.0.lock();
+        if t.expiring.len() >= TIME_WAIT_MAX {
+            t.map.remove(&tuple);
+            return false;
+        }
+        t.map.insert(tuple, Entry::TimeWait(until));
+        t.expiring.push_back((until, tuple));
+        true
+    }
+
+    /// An orphan's pair is free from `until` on.
+    pub fn expire(&self, tuple: Tuple, until: u64) {
+        let mut t = self.0.lock();
+        if let Some(Entry::Open(_, _, at)) = t.map.get_mut(&tuple) {
+            *at = Some(until);
+            if t.expiring.len() < 4 * TIME_WAIT_MAX {
+                t.expiring.push_back((until, tuple));
+            }
+        }
+    }
+
+    /// The connect(2) that waits for the pair's other side, if any.
+    pub fn opening(&self, tuple: Tuple) -> Option<Arc<Handshake>> {
+        match self.0.lock().map.get(&tuple) {
+            Some(Entry::Opening(h)) => h.upgrade(),
+            _ => None,
+        }
+    }
+
+    /// All entries, for /proc/net/tcp.
+    pub fn all(&self, now: u64) -> Vec<(Tuple, Entry)> {
+        let mut t = self.0.lock();
+        t.purge(now);
+        t.map.iter().map(|(k, v)| (*k, v.clone())).collect()
+    }
+}
