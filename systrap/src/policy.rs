@@ -66,8 +66,11 @@ pub(crate) struct Policy {
     spinning: AtomicBool,
     /// `wake` was called and no worker has returned for it yet.
     wake: AtomicBool,
-    /// Moving average of the gap between events, cycles.
+    /// Moving average of the gap between events, cycles: from when all were
+    /// handled, or the last came, to the next.
     gap: AtomicU64,
+    /// When the last event was found, cycles.
+    last: AtomicU64,
     /// No spinning before this time, cycles.
     not_before: AtomicU64,
     /// Recent fast events that came from the worker's own CPU.
@@ -141,6 +144,7 @@ impl Policy {
             spinning: AtomicBool::new(false),
             wake: AtomicBool::new(false),
             gap: AtomicU64::new(clock.cycles(GAP_CAP_NS)),
+            last: AtomicU64::new(0),
             not_before: AtomicU64::new(0),
             own_cpu: AtomicU32::new(0),
             clock,
@@ -278,9 +282,10 @@ impl Core {
             return self.take_wake();
         }
         let p = &self.policy;
-        let gap = sys::tsc()
-            .wrapping_sub(start)
-            .min(p.clock.cycles(GAP_CAP_NS));
+        // This worker may have slept while another one handled events.
+        let now = sys::tsc();
+        let since = start.max(p.last.swap(now, Ordering::Relaxed));
+        let gap = now.saturating_sub(since).min(p.clock.cycles(GAP_CAP_NS));
         let old = p.gap.load(Ordering::Relaxed);
         p.gap.store(old - old / 4 + gap / 4, Ordering::Relaxed);
         if cpu == Some(me.cpu) {

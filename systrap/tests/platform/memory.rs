@@ -282,7 +282,7 @@ fn ask(vm: &mut Vm, p: &mut Proc, function: u64) {
     };
     // SAFETY: `now` is writable.
     unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &raw mut now) };
-    let diff = now.tv_sec as i64 - p.u64(DATA) as i64;
+    let diff = now.tv_sec - p.u64(DATA).cast_signed();
     assert!((0..10).contains(&diff), "{diff}");
 }
 

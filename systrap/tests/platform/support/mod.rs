@@ -45,6 +45,17 @@ pub struct Vm {
     pub platform: Arc<Platform>,
     pub tokens: Vec<Token>,
     next: u64,
+    /// Of this thread before it became a worker.
+    affinity: libc::cpu_set_t,
+}
+
+impl Drop for Vm {
+    fn drop(&mut self) {
+        // SAFETY: a plain bit set.
+        unsafe {
+            libc::sched_setaffinity(0, size_of_val(&self.affinity), &raw const self.affinity);
+        }
+    }
 }
 
 impl Vm {
@@ -54,8 +65,15 @@ impl Vm {
 
     pub fn with(opts: &Options) -> Vm {
         let platform = Platform::new(opts).expect("platform");
+        // SAFETY: a plain bit set, which the call fills.
+        let affinity = unsafe {
+            let mut set: libc::cpu_set_t = std::mem::zeroed();
+            libc::sched_getaffinity(0, size_of_val(&set), &raw mut set);
+            set
+        };
         platform.enter_worker(0);
         Vm {
+            affinity,
             platform,
             tokens: Vec::new(),
             next: 1,
@@ -194,4 +212,45 @@ pub fn memfd(content: &[u8]) -> Arc<std::os::fd::OwnedFd> {
     let mut file = std::fs::File::from(fd);
     file.write_all(content).expect("write");
     Arc::new(file.into())
+}
+
+/// Runs a worker on every CPU, as the Sentry does, and gives each event to
+/// `handler`, until one of its calls has returned false.
+pub fn drive(
+    vm: &Vm,
+    procs: Vec<Proc>,
+    handler: impl Fn(&mut Proc, Event) -> bool + Sync,
+) -> Vec<Proc> {
+    use std::sync::Mutex;
+    use std::sync::atomic::{AtomicBool, Ordering};
+    let done = AtomicBool::new(false);
+    let procs: Vec<_> = procs
+        .into_iter()
+        .map(|p| (p.token, Mutex::new(p)))
+        .collect();
+    std::thread::scope(|s| {
+        for w in 0..vm.platform.workers() {
+            let (done, procs, handler) = (&done, &procs, &handler);
+            s.spawn(move || {
+                vm.platform.enter_worker(w);
+                let mut out = Vec::new();
+                while !done.load(Ordering::SeqCst) {
+                    vm.platform
+                        .wait_timeout(w, &mut out, Some(Duration::from_millis(100)));
+                    for token in out.drain(..) {
+                        let (_, p) = procs.iter().find(|p| p.0 == token).expect("known");
+                        let mut p = p.lock().expect("lock");
+                        let e = p.thread.event();
+                        if !handler(&mut p, e) {
+                            done.store(true, Ordering::SeqCst);
+                        }
+                    }
+                }
+            });
+        }
+    });
+    procs
+        .into_iter()
+        .map(|p| p.1.into_inner().expect("lock"))
+        .collect()
 }
