@@ -36,13 +36,19 @@ crate::code!(null, "2:", "mov eax, 500", "syscall", "jmp 2b");
 /// Answers calls of these processes on all workers, and prints the time per
 /// call and process.
 fn calls(what: &str, vm: &Vm, procs: Vec<Proc>, batch: u64) {
+    answer(what, vm, procs, batch, |p, _| p.thread.set_return(0));
+}
+
+/// The same with an answer of one's own; it is given the call's count.
+fn answer(what: &str, vm: &Vm, procs: Vec<Proc>, batch: u64, f: impl Fn(&mut Proc, u64) + Sync) {
     let n = procs.len() as u64;
     let state = Mutex::new((0u64, Instant::now(), Vec::new()));
     let cpu = cpu_time();
     let start = Instant::now();
     drive(vm, procs, |p, e| {
         call(e);
-        p.thread.set_return(0);
+        let count = state.lock().expect("lock").0;
+        f(p, count);
         p.thread.resume();
         let mut s = state.lock().expect("lock");
         s.0 += 1;
@@ -76,7 +82,10 @@ fn cpu_time() -> Duration {
 
 fn null_call() {
     for (what, no_spin) in [("null call", false), ("null call, no spinning", true)] {
-        let mut vm = Vm::with(&Options { no_spin });
+        let mut vm = Vm::with(&Options {
+            no_spin,
+            ..Default::default()
+        });
         let p = vm.start(null());
         calls(what, &vm, vec![p], 2000);
     }
@@ -109,7 +118,10 @@ fn gaps() {
     let per_us = (tsc() - from) as f64 / start.elapsed().as_secs_f64() / 1e6;
     for us in [5u32, 20, 50, 100, 500] {
         for no_spin in [false, true] {
-            let mut vm = Vm::with(&Options { no_spin });
+            let mut vm = Vm::with(&Options {
+                no_spin,
+                ..Default::default()
+            });
             let mut p = vm.load(compute());
             let mut r = p.thread.regs();
             r.r15 = (f64::from(us) * per_us) as u64;
@@ -218,16 +230,21 @@ fn maps() {
         }
     });
     let mut vm = Vm::new();
-    let mut p = vm.start(null());
-    batches("mmap + munmap of 64 KiB", 500, || {
-        call(vm.event(&mut p));
-        p.thread.actions().mmap_anon(0x1000_0000, 0x1_0000, RW, 0);
-        p.thread.resume();
-        call(vm.event(&mut p));
-        p.thread.actions().munmap(0x1000_0000, 0x1_0000);
-        p.thread.resume();
-    });
-    show(&vm);
+    let p = vm.start(null());
+    // Twice this per pair.
+    answer(
+        "mmap or munmap of 64 KiB, each",
+        &vm,
+        vec![p],
+        2000,
+        |p, count| {
+            if count.is_multiple_of(2) {
+                p.thread.actions().mmap_anon(0x1000_0000, 0x1_0000, RW, 0);
+            } else {
+                p.thread.actions().munmap(0x1000_0000, 0x1_0000);
+            }
+        },
+    );
 }
 
 fn threads() {
@@ -289,6 +306,52 @@ crate::code!(
     "jmp 2b"
 );
 
+/// Where the time of a fork goes.
+fn fork_phases() {
+    let mut vm = Vm::new();
+    let mut p = vm.start(null());
+    call(vm.event(&mut p));
+    let mut sums = [0.0f64; 6];
+    const N: u32 = 1000;
+    for _ in 0..N {
+        let mut last = Instant::now();
+        let mut lap = |i: usize| {
+            sums[i] += last.elapsed().as_secs_f64() * 1e6;
+            last = Instant::now();
+        };
+        let (space, mut t) = p.thread.fork().expect("fork");
+        lap(0);
+        let token = vm.name(&t);
+        t.resume();
+        assert_eq!(vm.perform(&mut p), Event::Parked);
+        lap(1);
+        vm.wait_token(token);
+        call(t.event());
+        lap(2);
+        t.actions().exit_process();
+        t.resume();
+        drop(t);
+        lap(3);
+        while !space.is_dead() {
+            vm.platform.reap(&mut vm.tokens);
+        }
+        lap(4);
+        drop(space);
+        lap(5);
+    }
+    let names = [
+        "prepare",
+        "parent performs",
+        "child's first call",
+        "exit asked",
+        "reaped",
+        "dropped",
+    ];
+    for (name, sum) in names.iter().zip(sums) {
+        println!("  {name:38} {:9.2}", sum / f64::from(N));
+    }
+}
+
 fn copies() {
     for len in [1u64, 4096, 0xe000] {
         let mut vm = Vm::new();
@@ -316,13 +379,14 @@ fn copies() {
 }
 
 fn main() {
-    let all: [(&str, fn()); 7] = [
+    let all: [(&str, fn()); 8] = [
         ("null", null_call),
         ("gaps", gaps),
         ("futex", futex_ping_pong),
         ("mmap", maps),
         ("threads", threads),
         ("forks", forks),
+        ("phases", fork_phases),
         ("copies", copies),
     ];
     let wanted: Vec<String> = std::env::args().skip(1).collect();

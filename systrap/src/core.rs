@@ -19,7 +19,6 @@ use std::sync::{Arc, OnceLock, Weak};
 
 use parking_lot::{Mutex, RwLock};
 
-use crate::Token;
 use crate::counters::{Counts, count};
 use crate::fpstate::FrameShape;
 use crate::mem::Shared;
@@ -27,6 +26,10 @@ use crate::policy::Policy;
 use crate::proto::*;
 use crate::space::AddressSpace;
 use crate::sys;
+use crate::{Options, Token};
+
+/// So many address spaces without a running thread may stay on the list.
+const QUIET_MAX: usize = 64;
 
 pub(crate) struct Core {
     /// The doorbell pages: written by us, read-only in stubs. Never read
@@ -43,6 +46,9 @@ pub(crate) struct Core {
     pub pids: Mutex<HashMap<i32, Weak<AddressSpace>>>,
     /// Address spaces whose pid is not known yet.
     pub unresolved: Mutex<Vec<Weak<AddressSpace>>>,
+    /// Fork children that may exist and whose address space was dropped
+    /// before they said hello.
+    pub orphans: AtomicU32,
     pub counts: Counts,
     pub policy: Policy,
     /// Learnt from the zygote's first frame.
@@ -55,7 +61,7 @@ pub(crate) struct Core {
 }
 
 impl Core {
-    pub fn new(no_spin: bool, vdso_parts: Vec<u64>) -> io::Result<Core> {
+    pub fn new(opts: &Options, vdso_parts: Vec<u64>) -> io::Result<Core> {
         let fd = sys::memfd(c"runsc-doorbell", DOORBELL_LEN)?;
         let doorbell = Shared::map(&fd, DOORBELL_LEN, None)?;
         // From here on nobody can map it writable; ours stays.
@@ -64,9 +70,9 @@ impl Core {
             libc::F_SEAL_SHRINK | libc::F_SEAL_GROW | libc::F_SEAL_FUTURE_WRITE | libc::F_SEAL_SEAL,
         )?;
         const HWCAP2_FSGSBASE: u64 = 2;
-        let fsgsbase = sys::auxv(libc::AT_HWCAP2) & HWCAP2_FSGSBASE != 0;
+        let fsgsbase = sys::auxv(libc::AT_HWCAP2) & HWCAP2_FSGSBASE != 0 && !opts.no_fsgsbase;
         doorbell.st32(D_FLAGS, if fsgsbase { DF_FSGSBASE } else { 0 });
-        let policy = Policy::new(&doorbell, no_spin);
+        let policy = Policy::new(&doorbell, opts.no_spin);
         Ok(Core {
             doorbell,
             doorbell_fd: fd,
@@ -75,6 +81,7 @@ impl Core {
             injected_some: AtomicBool::new(false),
             pids: Mutex::default(),
             unresolved: Mutex::default(),
+            orphans: AtomicU32::new(0),
             counts: Counts::default(),
             policy,
             frame: OnceLock::new(),
@@ -114,15 +121,29 @@ impl Core {
             }
             idle += usize::from(space.is_quiet());
         }
-        if idle > 64 {
-            self.active.write().retain(|s| {
-                if s.is_quiet() {
-                    s.leave_active();
-                }
-                s.in_active()
-            });
+        if idle > QUIET_MAX {
+            self.drop_quiet();
         }
         cpu
+    }
+
+    /// Stops scanning address spaces that have no running thread.
+    fn drop_quiet(&self) {
+        let mut quiet = Vec::new();
+        let mut list = self.active.write();
+        let mut i = 0;
+        while i < list.len() {
+            if list[i].is_quiet() {
+                list[i].leave_active();
+            }
+            if list[i].in_active() {
+                i += 1;
+            } else {
+                quiet.push(list.swap_remove(i));
+            }
+        }
+        // What goes with the last reference goes without the lock.
+        drop(list);
     }
 
     /// Asks for the pids of fork children that have said hello.
@@ -136,6 +157,13 @@ impl Core {
         for space in list {
             space.resolve();
         }
+    }
+
+    fn take_orphan(&self) -> bool {
+        let less = |n: u32| n.checked_sub(1);
+        self.orphans
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, less)
+            .is_ok()
     }
 
     /// Reaps what is dead.
@@ -156,6 +184,7 @@ impl Core {
                         space.died(status, out);
                     }
                 }
+                None if self.take_orphan() => count(&self.counts.deaths),
                 None => count(&self.counts.violations),
             }
         }

@@ -18,6 +18,9 @@ pub struct Options {
     /// Never spin while waiting. (A tight CPU quota of the cgroup, or a single
     /// CPU, is found out without this.)
     pub no_spin: bool,
+    /// Don't use FSGSBASE even if the host has it: segment bases are then set
+    /// by arch_prctl(2), as on hosts without. For tests.
+    pub no_fsgsbase: bool,
 }
 
 /// All stub processes of one sandbox. Send + Sync; used as `Arc<Platform>`.
@@ -33,10 +36,7 @@ impl Platform {
     /// and before it is jailed (it reads /proc/self/maps and cgroup files).
     pub fn new(opts: &Options) -> io::Result<Arc<Platform>> {
         let parts = zygote::vdso_mappings()?;
-        let core = Arc::new(Core::new(
-            opts.no_spin,
-            parts.iter().map(|p| p.1).collect(),
-        )?);
+        let core = Arc::new(Core::new(opts, parts.iter().map(|p| p.1).collect())?);
         let zygote = zygote::start(&core, &parts)?;
         let before_last: u64 = parts.iter().rev().skip(1).map(|p| p.1).sum();
         Ok(Arc::new(Platform {

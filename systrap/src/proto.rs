@@ -85,6 +85,8 @@ pub const P_SUMMARY: u64 = 0x408;
 pub const P_TURN: u64 = 0x440;
 /// stub: threads in futex waits (a hint).
 pub const P_WAITERS: u64 = 0x444;
+/// sentry: the process is to end (for one whose pid is not known yet).
+pub const P_KILL: u64 = 0x480;
 /// stub: slots that have an event, 128 u64 (word 0 is unused: `P_PENDING0`).
 pub const P_PENDING: u64 = 0x800;
 

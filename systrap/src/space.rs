@@ -118,6 +118,15 @@ impl AddressSpace {
         }
     }
 
+    /// The same from a range of the region.
+    pub(crate) fn write_own(&self, addr: u64, off: u64, len: usize) -> usize {
+        let len = below_task_size(addr, len);
+        match self.pid_for_copy() {
+            Some(pid) => sys::vm_write_raw(pid, addr, self.region.ptr(off, len), len),
+            None => 0,
+        }
+    }
+
     /// A child says hello before anything else, so that it comes soon once
     /// the parent's fork was performed.
     fn pid_for_copy(&self) -> Option<i32> {
@@ -139,11 +148,26 @@ impl AddressSpace {
     /// [`crate::Platform::reap`] for threads that are running.
     pub fn kill(&self) {
         self.kill_wanted.store(true, Ordering::SeqCst);
-        if let Some(pid) = self.live_pid() {
-            self.signal(pid, |pid| {
-                sys::kill(pid);
-                true
-            });
+        match self.live_pid() {
+            Some(pid) => {
+                self.signal(pid, |pid| {
+                    sys::kill(pid);
+                    true
+                });
+            }
+            None => self.ask_to_die(),
+        }
+    }
+
+    /// A fork child that has not said hello ends by itself: it looks at this
+    /// word after its hello, whenever it is let go.
+    fn ask_to_die(&self) {
+        self.region.a32(P_KILL).store(1, Ordering::SeqCst);
+        if self.pid.load(Ordering::SeqCst) == UNKNOWN {
+            let leader = u64::from(self.leader.load(Ordering::Relaxed));
+            let word = self.region.a32(leader * SLOT_STRIDE + S_STATE);
+            word.store(ST_GO, Ordering::SeqCst);
+            sys::futex_wake(word, 1);
         }
     }
 
@@ -232,6 +256,8 @@ impl AddressSpace {
 
     /// The host process is gone: its running threads have an event.
     pub(crate) fn died(&self, status: i32, out: &mut Vec<Token>) {
+        let asked = status == libc::SIGKILL << 8 && self.kill_wanted.load(Ordering::Relaxed);
+        let status = if asked { libc::SIGKILL } else { status };
         self.status.store(status, Ordering::Relaxed);
         self.dead.store(true, Ordering::SeqCst);
         let leaving = self.leaving.load(Ordering::SeqCst);
@@ -248,8 +274,11 @@ impl AddressSpace {
 
     pub(crate) fn drop_from_active(&self) {
         let mut list = self.core.active.write();
-        list.retain(|s| !s.this.ptr_eq(&self.this));
+        let at = list.iter().position(|s| s.this.ptr_eq(&self.this));
+        let this = at.map(|at| list.swap_remove(at));
         self.in_active.store(false, Ordering::SeqCst);
+        drop(list);
+        drop(this);
     }
 
     // ---- scanning ---------------------------------------------------------------
@@ -421,13 +450,26 @@ fn below_task_size(addr: u64, len: usize) -> usize {
 
 impl Drop for AddressSpace {
     fn drop(&mut self) {
-        let pid = *self.pid.get_mut();
-        if pid > 0 && !*self.dead.get_mut() {
-            // Not reaped: `pids` still has our entry, or another thread is
-            // just reaping it; only the former may be signalled.
-            let pids = self.core.pids.lock();
-            if pids.contains_key(&pid) {
-                sys::kill(pid);
+        if *self.dead.get_mut() {
+            return;
+        }
+        if *self.pid.get_mut() == UNKNOWN {
+            self.resolve();
+        }
+        match *self.pid.get_mut() {
+            // It may exist, or come to exist when its parent gets on.
+            UNKNOWN => {
+                self.core.orphans.fetch_add(1, Ordering::Relaxed);
+                self.ask_to_die();
+            }
+            NEVER => {}
+            pid => {
+                // Not reaped if `pids` still has our entry; else another
+                // thread is just reaping it.
+                let pids = self.core.pids.lock();
+                if pids.contains_key(&pid) {
+                    sys::kill(pid);
+                }
             }
         }
     }

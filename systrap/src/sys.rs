@@ -265,6 +265,16 @@ pub fn vm_write(pid: i32, addr: u64, buf: &[u8]) -> usize {
     vm(libc::SYS_process_vm_writev, pid, addr, local)
 }
 
+/// `vm_write` from memory that is only known by its address; if it isn't
+/// readable, nothing is copied.
+pub fn vm_write_raw(pid: i32, addr: u64, from: *const u8, len: usize) -> usize {
+    let local = libc::iovec {
+        iov_base: from.cast_mut().cast(),
+        iov_len: len,
+    };
+    vm(libc::SYS_process_vm_writev, pid, addr, local)
+}
+
 fn vm(nr: libc::c_long, pid: i32, addr: u64, local: libc::iovec) -> usize {
     if local.iov_len == 0 {
         return 0;

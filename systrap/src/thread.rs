@@ -110,6 +110,11 @@ impl Thread {
         self.space.region.ptr(self.base + off, len)
     }
 
+    /// Copies from the slot to the application by `process_vm_writev`.
+    pub(crate) fn write_from_slot(&self, addr: u64, off: u64, len: usize) -> bool {
+        self.space.write_own(addr, self.base + off, len) == len
+    }
+
     /// Must be set before the first resume.
     pub fn set_token(&self, t: Token) {
         self.state().token.store(t.0, Ordering::Relaxed);

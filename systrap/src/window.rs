@@ -183,11 +183,12 @@ impl Window<'_> {
     /// faulted.
     pub fn flush(&mut self) -> bool {
         let queued = std::mem::take(&mut self.thread.pieces.queued);
-        queued.iter().fold(true, |ok, p| {
-            let mut bytes = vec![0; p.len as usize];
-            self.thread.slot_copy_from(p.off.into(), &mut bytes);
-            self.thread.space().write(p.addr, &bytes) == bytes.len() && ok
-        })
+        let mut ok = true;
+        for p in queued {
+            let len = p.len as usize;
+            ok &= self.thread.write_from_slot(p.addr, p.off.into(), len);
+        }
+        ok
     }
 
     /// Forgets queued output (a call that was undone).

@@ -10,16 +10,31 @@ use crate::sys::*;
 /// descriptors from it: as words, so that all stores are plain.
 const MSG_WORDS: usize = 32;
 
+/// Sleeps a millisecond, or until the word is woken.
+fn sleep_ms(word: u64, value: u32) {
+    let mut ts = [0u64; 2];
+    let t = &raw mut ts as u64;
+    st64(t, 0);
+    st64(t + 8, 1_000_000);
+    call(NR_FUTEX, word, 0, value as u64, t, 0, 0);
+}
+
 /// Takes this list's descriptors from the control socket, in turn with the
 /// other threads. Where they are, as an address of i32s; 0 on failure.
 fn receive(slot: u64, buf: u64, n: u64) -> bool {
     let ticket = ld32(slot + S_FD_TICKET);
+    let mut tries = 0;
     loop {
         let turn = ld32(REGION + P_TURN);
         if turn == ticket {
             break;
         }
-        call(NR_SCHED_YIELD, 0, 0, 0, 0, 0, 0);
+        tries += 1;
+        if tries < 32 {
+            call(NR_SCHED_YIELD, 0, 0, 0, 0, 0, 0);
+        } else {
+            sleep_ms(REGION + P_TURN, turn);
+        }
     }
     // msghdr: name, namelen, iov, iovlen, control, controllen, flags
     let (iov, control) = (buf + 56, buf + 80);

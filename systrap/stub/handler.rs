@@ -10,6 +10,7 @@ use crate::sys::*;
 use core::arch::asm;
 
 const SIGBUS: u64 = 7;
+const SIGKILL: u64 = 9;
 const SIGSEGV: u64 = 11;
 const SIGSYS: u64 = 31;
 const EINTR: u64 = -4i64 as u64;
@@ -148,6 +149,9 @@ fn publish(slot: u64, kind: u32, signo: u32, frame: u64) {
 /// The Sentry has answered: does what it says; the frame to go on with.
 fn answered(slot: u64, frame: u64) -> u64 {
     loop {
+        if ld32(REGION + P_KILL) != 0 {
+            die(SIGKILL);
+        }
         let flags = ld32(slot + S_FLAGS);
         let mut kind = 0;
         if ld32(slot + S_ACTIONS) != 0 {

@@ -1,6 +1,6 @@
 //! fork: copy-on-write, register and vector state, order of resumes.
 
-use systrap::Event;
+use systrap::{Event, Options};
 
 use crate::support::*;
 use crate::{code, tests};
@@ -10,6 +10,7 @@ tests!(
     either_may_go_first,
     vector_state_is_kept,
     segment_bases_are_kept,
+    segment_bases_without_fsgsbase,
     grandchildren,
     forks_of_a_second_thread,
     failed_fork_leaves_the_parent,
@@ -17,6 +18,8 @@ tests!(
     two_hundred_at_once,
     a_thousand_in_a_row,
     dead_child_is_reported,
+    killed_before_hello,
+    dropped_before_hello,
 );
 
 code!(
@@ -138,7 +141,18 @@ code!(
 );
 
 fn segment_bases_are_kept() {
-    let mut vm = Vm::new();
+    keep_bases(false);
+}
+
+fn segment_bases_without_fsgsbase() {
+    keep_bases(true);
+}
+
+fn keep_bases(no_fsgsbase: bool) {
+    let mut vm = Vm::with(&Options {
+        no_fsgsbase,
+        ..Default::default()
+    });
     let mut p = vm.load(bases());
     p.put(DATA + 0x100, &0x1111u64.to_le_bytes());
     p.put(DATA + 0x208, &0x2222u64.to_le_bytes());
@@ -246,7 +260,12 @@ fn spawned_ones_are_pristine() {
     let fp = thread.fpstate();
     assert!(fp.len() > 580);
     assert_eq!(fp[32..416], [0; 384], "x87 and SSE registers");
-    let pid = space.host_pid().expect("pid");
+    let pid = loop {
+        // It says hello soon.
+        if let Some(pid) = space.host_pid() {
+            break pid;
+        }
+    };
     let maps = std::fs::read_to_string(format!("/proc/{pid}/maps")).expect("maps");
     for line in maps.lines() {
         assert!(
@@ -327,4 +346,52 @@ fn dead_child_is_reported() {
         "and again"
     );
     assert_eq!(call(vm.go(&mut p)).0, 1001);
+}
+
+fn killed_before_hello() {
+    let mut vm = Vm::new();
+    let mut p = vm.start(forks());
+    call(vm.event(&mut p));
+    for resumed in [false, true] {
+        for _ in 0..100 {
+            let mut c = fork(&mut vm, &mut p, 5);
+            if resumed {
+                c.thread.resume();
+            }
+            c.space.kill();
+            assert_eq!(vm.perform(&mut p), Event::Parked);
+            if !resumed {
+                c.thread.resume();
+            }
+            assert_eq!(
+                vm.event(&mut c),
+                Event::Dead {
+                    status: libc::SIGKILL
+                }
+            );
+        }
+    }
+    assert_eq!(vm.platform.counters().violations, 0);
+}
+
+fn dropped_before_hello() {
+    let mut vm = Vm::new();
+    let mut p = vm.start(forks());
+    call(vm.event(&mut p));
+    for late in [false, true] {
+        for _ in 0..100 {
+            let mut c = Some(fork(&mut vm, &mut p, 5));
+            if !late {
+                c = None;
+            }
+            assert_eq!(vm.perform(&mut p), Event::Parked);
+            drop(c);
+        }
+    }
+    let end = std::time::Instant::now() + std::time::Duration::from_secs(10);
+    while vm.platform.counters().deaths < 200 {
+        vm.platform.reap(&mut vm.tokens);
+        assert!(std::time::Instant::now() < end);
+    }
+    assert_eq!(vm.platform.counters().violations, 0);
 }

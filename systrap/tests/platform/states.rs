@@ -64,7 +64,10 @@ fn many_calls_on_one_cpu() {
 }
 
 fn many_calls_without_spinning() {
-    let mut vm = Vm::with(&Options { no_spin: true });
+    let mut vm = Vm::with(&Options {
+        no_spin: true,
+        ..Default::default()
+    });
     run_calls(&mut vm, 5_000);
     let c = vm.platform.counters();
     assert_eq!((c.spin_hits, c.spin_misses), (0, 0));
