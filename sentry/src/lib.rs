@@ -22,6 +22,7 @@ pub mod kernel;
 pub mod mm;
 pub mod net;
 pub mod signal;
+pub mod strace;
 pub mod syscalls;
 pub mod task;
 pub mod time;
