@@ -35,6 +35,8 @@ pub mod span;
 mod state;
 #[cfg(test)]
 mod testing;
+#[cfg(test)]
+mod tests;
 mod vma;
 
 pub use exec::{ExecImage, ExecParams, Executable, ImageInfo, Start};

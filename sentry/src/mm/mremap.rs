@@ -1,6 +1,6 @@
-//! mremap(2).
+//! mremap(2), in the order of checks of Linux 6.17 and later.
 
-use super::layout::Wish;
+use super::layout::{MMAP_MIN_ADDR, Wish};
 use super::plan::{Act, Done, Outcome, Step, Steps, Stop};
 use super::span::{PAGE, Span, TASK_SIZE, page_aligned, page_up};
 use super::state::{Caller, MAX_MAP_COUNT, State};
@@ -8,13 +8,18 @@ use super::vma::{Backing, Vma, VmaFlags};
 use arch::Errno;
 use smallvec::smallvec;
 
+/// Mappings that one call moves at most; Linux has no such bound.
+const MAX_MOVES: usize = 256;
+
 /// A call of mremap(2) with its lengths rounded up to pages.
 #[derive(Clone, Copy)]
 struct Call {
     old: u64,
     old_len: u64,
     new_len: u64,
-    flags: i32,
+    fixed: bool,
+    dont_unmap: bool,
+    may_move: bool,
 }
 
 fn fail<T>(e: Errno) -> Result<T, Stop> {
@@ -22,7 +27,7 @@ fn fail<T>(e: Errno) -> Result<T, Stop> {
 }
 
 impl State {
-    /// mremap(2). `new_addr` matters with MREMAP_FIXED only (and is a hint with MREMAP_DONTUNMAP).
+    /// mremap(2). `new_addr` matters with MREMAP_FIXED and MREMAP_DONTUNMAP only.
     pub fn mremap(
         &mut self,
         who: &Caller,
@@ -34,58 +39,85 @@ impl State {
     ) -> Outcome {
         let known = (libc::MREMAP_FIXED | libc::MREMAP_MAYMOVE | libc::MREMAP_DONTUNMAP) as u64;
         let has = |flag: i32| flags & flag as u64 != 0;
-        let (fixed, dont_unmap) = (has(libc::MREMAP_FIXED), has(libc::MREMAP_DONTUNMAP));
-        if flags & !known != 0
-            || fixed && !has(libc::MREMAP_MAYMOVE)
-            || dont_unmap && (!has(libc::MREMAP_MAYMOVE) || page_up(old_len) != page_up(new_len))
-            || !page_aligned(old)
-            || page_up(new_len) == 0
-        {
-            return fail(Errno::EINVAL);
-        }
-        let flags = i32::try_from(flags).unwrap_or(0);
         let call = Call {
             old,
             old_len: page_up(old_len),
             new_len: page_up(new_len),
-            flags,
+            fixed: has(libc::MREMAP_FIXED),
+            dont_unmap: has(libc::MREMAP_DONTUNMAP),
+            may_move: has(libc::MREMAP_MAYMOVE),
         };
-        if self.map.at(old).is_none() {
-            return fail(Errno::EFAULT);
+        if flags & !known != 0
+            || !page_aligned(old)
+            || call.new_len == 0
+            || call.new_len > TASK_SIZE
+        {
+            return fail(Errno::EINVAL);
         }
-        if fixed || dont_unmap {
-            return self.remap_to(who, call, new_addr);
+        if call.fixed || call.dont_unmap {
+            self.check_target(&call, new_addr)?;
+        }
+        if call.fixed && call.old_len == call.new_len {
+            return self.move_all(who, call, new_addr);
+        }
+        let vma = self.resizable(who, &call)?;
+        if call.fixed || call.dont_unmap {
+            return self.remap_to(who, call, &vma, new_addr);
         }
         if call.old_len == call.new_len {
             return Ok(Done::just(old));
         }
         if call.old_len > call.new_len {
-            let done = self.munmap(
-                who,
-                old.wrapping_add(call.new_len),
-                call.old_len - call.new_len,
-            )?;
+            let done = self.munmap(who, old + call.new_len, call.old_len - call.new_len)?;
             return Ok(Done {
                 answer: Ok(old),
                 ..done
             });
         }
-        self.grow(who, call)
+        self.grow(who, call, &vma)
     }
 
-    /// The checks of vma_to_resize: what may be resized, and what that may cost.
+    /// What is wrong with a call that names its target, whatever is mapped.
+    fn check_target(&self, call: &Call, new_addr: u64) -> Result<(), Stop> {
+        let overlaps = || {
+            let old_end = call.old.saturating_add(call.old_len);
+            old_end > new_addr && new_addr + call.new_len > call.old
+        };
+        if !page_aligned(new_addr)
+            || new_addr > TASK_SIZE - call.new_len
+            || call.dont_unmap && call.old_len != call.new_len
+            || !call.may_move
+            || overlaps()
+        {
+            return fail(Errno::EINVAL);
+        }
+        if self.map.len() + 2 >= MAX_MAP_COUNT - 3 {
+            return fail(Errno::ENOMEM);
+        }
+        if call.fixed && new_addr < MMAP_MIN_ADDR {
+            return fail(Errno::EPERM);
+        }
+        Ok(())
+    }
+
+    /// The mapping, if it may be resized or moved so, and what that costs is allowed (check_prep_vma).
     fn resizable(&self, who: &Caller, call: &Call) -> Result<Vma, Stop> {
         let Some(vma) = self.map.at(call.old) else {
             return fail(Errno::EFAULT);
         };
+        let maps_new = call.fixed || call.dont_unmap || call.new_len > call.old_len;
+        if !maps_new {
+            return Ok(vma.clone());
+        }
         if call.old_len == 0 && !vma.is_shared() {
             return fail(Errno::EINVAL);
         }
-        if call.old_len > vma.span.end - call.old {
+        // What a shrink unmaps may lie beyond the mapping.
+        if call.old_len.min(call.new_len) > vma.span.end - call.old {
             return fail(Errno::EFAULT);
         }
-        if call.new_len != call.old_len {
-            let more = call.new_len.saturating_sub(call.old_len);
+        if call.new_len > call.old_len {
+            let more = call.new_len - call.old_len;
             if !matches!(vma.backing, Backing::Anon) {
                 let at = vma.backing.offset() + (call.old - vma.span.start);
                 if at.checked_add(call.new_len).is_none() {
@@ -103,27 +135,17 @@ impl State {
     }
 
     /// In place if there is room behind it, else by moving.
-    fn grow(&mut self, who: &Caller, call: Call) -> Outcome {
-        let vma = self.resizable(who, &call)?;
+    fn grow(&mut self, who: &Caller, call: Call, vma: &Vma) -> Outcome {
         let from = Span::at(call.old, call.old_len);
-        if call
+        let end = call
             .old
             .checked_add(call.new_len)
-            .is_some_and(|end| end <= TASK_SIZE)
-            && from.end == vma.span.end
-        {
-            let more = Span::new(from.end, call.old + call.new_len);
-            if self.map.is_free(more)
-                && self.map.floor_above(more.start) >= more.end
-                && !from.is_empty()
-            {
+            .filter(|end| *end <= TASK_SIZE);
+        if let Some(end) = end.filter(|_| from.end == vma.span.end && !from.is_empty()) {
+            let more = Span::new(from.end, end);
+            if self.map.floor_above(more.start) >= more.end {
                 self.check_pending(who.tid, Span::new(from.start, more.end))?;
-                let mut added = vma.clone();
-                if !matches!(vma.backing, Backing::Anon) {
-                    added = extend(&vma, more);
-                }
-                added.span = more;
-                self.insert(added);
+                self.insert(extend(vma, more));
                 let act = Act::Remap {
                     from,
                     new_len: call.new_len,
@@ -140,9 +162,11 @@ impl State {
                 });
             }
         }
-        if call.flags & libc::MREMAP_MAYMOVE == 0 {
+        if !call.may_move {
             return fail(Errno::ENOMEM);
         }
+        self.check_count(3)?;
+        self.check_pending(who.tid, from)?;
         let anon = !matches!(vma.backing, Backing::File { .. });
         let to = self.choose(
             who.tid,
@@ -152,91 +176,112 @@ impl State {
                 ..Wish::default()
             },
         )?;
-        self.check_count(3)?;
-        self.move_to(who, call, to, Steps::new())
+        let mut steps = Steps::new();
+        self.move_to(call, to, &mut steps);
+        Ok(Done {
+            answer: Ok(to),
+            steps,
+        })
     }
 
-    /// MREMAP_FIXED, MREMAP_DONTUNMAP (mremap_to).
-    fn remap_to(&mut self, who: &Caller, mut call: Call, new_addr: u64) -> Outcome {
-        let fixed = call.flags & libc::MREMAP_FIXED != 0;
-        if !page_aligned(new_addr)
-            || call.new_len > TASK_SIZE
-            || new_addr > TASK_SIZE - call.new_len
-        {
-            return fail(Errno::EINVAL);
-        }
-        let to = Span::at(new_addr, call.new_len);
-        let from_end = call.old.saturating_add(call.old_len);
-        if from_end > to.start && to.end > call.old {
-            return fail(Errno::EINVAL);
-        }
-        if self.map.len() + 2 >= MAX_MAP_COUNT - 3 {
+    /// MREMAP_FIXED with another length, MREMAP_DONTUNMAP (mremap_to).
+    fn remap_to(&mut self, who: &Caller, mut call: Call, vma: &Vma, new_addr: u64) -> Outcome {
+        if call.dont_unmap && !self.may_expand(&who.limits, vma, call.old_len / PAGE) {
             return fail(Errno::ENOMEM);
         }
+        let from_end = call.old.saturating_add(call.old_len);
         self.check_pending(who.tid, Span::new(call.old, from_end))?;
         let mut steps = Steps::new();
-        if fixed {
-            if new_addr < super::layout::MMAP_MIN_ADDR {
-                return fail(Errno::EPERM);
-            }
-            self.check_pending(who.tid, to)?;
-            // Linux unmaps the target, and the end of a mapping that shrinks, before it looks at the rest: the target
-            // is lost even if the call fails.
-            steps.extend(self.unmap_step(to));
-        }
+        let to = if call.fixed {
+            let target = Span::at(new_addr, call.new_len);
+            self.check_pending(who.tid, target)?;
+            steps.extend(self.unmap_step(target));
+            new_addr
+        } else {
+            let anon = !matches!(vma.backing, Backing::File { .. });
+            let wish = Wish {
+                addr: new_addr,
+                len: call.new_len,
+                anon,
+                ..Wish::default()
+            };
+            self.choose(who.tid, &wish)?
+        };
         if call.old_len > call.new_len {
             steps.extend(self.unmap_step(Span::new(call.old + call.new_len, from_end)));
             call.old_len = call.new_len;
         }
-        let vma = match self.resizable(who, &call) {
-            Ok(vma) => vma,
-            Err(Stop::Errno(e)) => {
+        self.move_to(call, to, &mut steps);
+        Ok(Done {
+            answer: Ok(to),
+            steps,
+        })
+    }
+
+    /// MREMAP_FIXED without another length: every mapping of the range, with the gaps between them (remap_move).
+    fn move_all(&mut self, who: &Caller, call: Call, new_addr: u64) -> Outcome {
+        let from = Span::new(call.old, call.old.saturating_add(call.old_len));
+        let to = Span::at(new_addr, call.new_len);
+        self.check_pending(who.tid, from)?;
+        self.check_pending(who.tid, to)?;
+        if self.map.at(call.old).is_none() {
+            return fail(Errno::EFAULT);
+        }
+        let parts: Vec<Span> = self
+            .map
+            .in_span(from)
+            .map(|v| v.span.intersect(from))
+            .collect();
+        if parts.len() > MAX_MOVES {
+            return fail(Errno::ENOMEM);
+        }
+        let mut steps = Steps::new();
+        for part in parts {
+            let target = new_addr + (part.start - from.start);
+            let one = Call {
+                old: part.start,
+                old_len: part.len(),
+                new_len: part.len(),
+                ..call
+            };
+            let vma = match self.resizable(who, &one) {
+                Ok(vma) => vma,
+                Err(Stop::Errno(e)) => {
+                    return Ok(Done {
+                        answer: Err(e),
+                        steps,
+                    });
+                }
+                Err(busy) => return Err(busy),
+            };
+            if call.dont_unmap && !self.may_expand(&who.limits, &vma, one.old_len / PAGE) {
                 return Ok(Done {
-                    answer: Err(e),
+                    answer: Err(Errno::ENOMEM),
                     steps,
                 });
             }
-            Err(busy) => return Err(busy),
-        };
-        let dont_unmap = call.flags & libc::MREMAP_DONTUNMAP != 0;
-        if dont_unmap && !self.may_expand(&who.limits, &vma, call.old_len / PAGE) {
-            return Ok(Done {
-                answer: Err(Errno::ENOMEM),
-                steps,
-            });
+            steps.extend(self.unmap_step(Span::at(target, part.len())));
+            self.move_to(one, target, &mut steps);
         }
-        let at = if fixed {
-            new_addr
-        } else {
-            let anon = !matches!(vma.backing, Backing::File { .. });
-            self.choose(
-                who.tid,
-                &Wish {
-                    addr: new_addr,
-                    len: call.new_len,
-                    anon,
-                    ..Wish::default()
-                },
-            )?
-        };
-        self.move_to(who, call, at, steps)
+        Ok(Done {
+            answer: Ok(new_addr),
+            steps,
+        })
     }
 
     /// Moves `[old, old + old_len)` to `to`, where nothing is mapped, and gives it its new length.
-    fn move_to(&mut self, who: &Caller, call: Call, to: u64, mut steps: Steps) -> Outcome {
+    fn move_to(&mut self, call: Call, to: u64, steps: &mut Steps) {
         let from = Span::at(call.old, call.old_len);
         let target = Span::at(to, call.new_len);
-        self.check_pending(who.tid, from)?;
         let Some(mut moved) = self.map.at(call.old).cloned() else {
-            return fail(Errno::EFAULT);
+            return;
         };
         if moved.span.start < call.old {
             moved = moved.split_off(call.old);
         }
         moved.span = target;
         let old = self.copy(from);
-        let dont_unmap = call.flags & libc::MREMAP_DONTUNMAP != 0;
-        if dont_unmap {
+        if call.dont_unmap {
             self.update(from, |vma| {
                 vma.flags.remove(VmaFlags::LOCKED | VmaFlags::LOCK_ON_FAULT)
             });
@@ -245,7 +290,11 @@ impl State {
         }
         let locked = moved.flags.contains(VmaFlags::LOCKED) && call.new_len > call.old_len;
         self.insert(moved);
-        let keep = call.flags & libc::MREMAP_DONTUNMAP;
+        let keep = if call.dont_unmap {
+            libc::MREMAP_DONTUNMAP
+        } else {
+            0
+        };
         let flags = libc::MREMAP_MAYMOVE | libc::MREMAP_FIXED | keep;
         let act = Act::Remap {
             from,
@@ -263,10 +312,6 @@ impl State {
             let more = Span::new(to + call.old_len, target.end);
             steps.push(Step::hint(populate(more)));
         }
-        Ok(Done {
-            answer: Ok(to),
-            steps,
-        })
     }
 }
 
