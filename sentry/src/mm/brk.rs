@@ -11,7 +11,7 @@ impl State {
     pub fn brk(&mut self, who: &Caller, wanted: u64) -> Outcome {
         let heap = self.heap;
         let refused = Ok(Done::just(heap.brk));
-        if wanted < heap.start || wanted < MMAP_MIN_ADDR || wanted > TASK_SIZE {
+        if wanted < heap.start || !(MMAP_MIN_ADDR..=TASK_SIZE).contains(&wanted) {
             return refused;
         }
         if (wanted - heap.start).saturating_add(heap.data) > who.limits.data {

@@ -198,7 +198,7 @@ mod tests {
         for _ in 0..200 {
             let l = Layout::new(8 << 20, &mut random);
             assert!(l.mmap_base < l.stack_top - (8 << 20) && l.stack_top <= TASK_SIZE);
-            assert!(l.mmap_base % PAGE == 0 && l.stack_top % PAGE == 0);
+            assert!(page_down(l.mmap_base) == l.mmap_base && page_down(l.stack_top) == l.stack_top);
             seen.insert(l.mmap_base);
         }
         assert!(seen.len() > 190);

@@ -64,6 +64,7 @@ fn perform(act: &Act) -> Result<()> {
         } => map(span, prot, *flags, fd.as_raw_fd(), *offset),
         // SAFETY: as above.
         Act::Unmap { span } => {
+            // SAFETY: as above.
             check(unsafe { libc::munmap(ptr(span.start), span.len() as usize) }.into())
         }
         Act::Protect { span, prot } => {
@@ -456,10 +457,7 @@ fn another_threads_pending_range_is_busy() {
         state.munmap(&other, base, 4 * PAGE),
         Err(Stop::Busy(1))
     ));
-    assert!(matches!(
-        state.mprotect(&other, base + PAGE, PAGE, 0),
-        Ok(_)
-    ));
+    assert!(state.mprotect(&other, base + PAGE, PAGE, 0).is_ok());
     drop(state.performed(1));
     assert!(state.munmap(&other, base, 4 * PAGE).is_ok());
 }
@@ -470,7 +468,7 @@ fn the_break_moves_and_stops() {
     let base = 0x5000_0000;
     state.heap.start = base;
     state.heap.brk = base;
-    let mut brk = |state: &mut State, limits: Limits, to: u64| {
+    let brk = |state: &mut State, limits: Limits, to: u64| {
         let done = state.brk(&Caller { limits, ..who() }, to).unwrap();
         done.answer.unwrap()
     };

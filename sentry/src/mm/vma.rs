@@ -189,13 +189,13 @@ impl Vma {
     }
 
     /// Length in bytes.
-    pub fn len(&self) -> u64 {
+    pub fn bytes(&self) -> u64 {
         self.span.len()
     }
 
     /// Length in pages.
     pub fn pages(&self) -> u64 {
-        self.len() / PAGE
+        self.bytes() / PAGE
     }
 
     /// MAP_SHARED.
@@ -225,7 +225,7 @@ impl Vma {
             && self.prot == next.prot
             && self.flags == next.flags
             && !self.flags.contains(VmaFlags::GROWS_DOWN)
-            && self.backing.continues(self.len(), &next.backing)
+            && self.backing.continues(self.bytes(), &next.backing)
             && self.name == next.name
     }
 }
