@@ -42,6 +42,7 @@ pub struct Kernel {
     pub boot_id: [u8; 16],
     /// The wait status of the first process, once it has ended.
     exited: Mutex<Option<i32>>,
+    stop: Arc<std::os::fd::OwnedFd>,
     done: Condvar,
 }
 
@@ -162,6 +163,7 @@ impl Kernel {
                 id
             },
             exited: Mutex::new(None),
+            stop: Arc::new(crate::host::event::eventfd()?),
             done: Condvar::new(),
         }))
     }
@@ -170,6 +172,11 @@ impl Kernel {
     pub(crate) fn init_exited(&self, status: i32) {
         self.exited.lock().get_or_insert(status);
         self.done.notify_all();
+    }
+
+    /// Readable once the Sentry's threads are to end.
+    pub(crate) fn stop_event(&self) -> Arc<std::os::fd::OwnedFd> {
+        Arc::clone(&self.stop)
     }
 
     /// Waits for the end of the first process; its wait status.

@@ -14,6 +14,7 @@
 
 pub mod config;
 pub mod control;
+pub mod boot;
 pub mod event;
 pub mod executor;
 pub mod fs;

@@ -26,7 +26,7 @@ struct State {
 /// All timers of a sandbox. The lock is a leaf.
 pub struct Timers {
     state: Mutex<State>,
-    fd: OwnedFd,
+    fd: Arc<OwnedFd>,
 }
 
 impl Timers {
@@ -34,13 +34,18 @@ impl Timers {
     pub fn new() -> std::io::Result<Self> {
         Ok(Self {
             state: Mutex::default(),
-            fd: crate::host::event::timerfd()?,
+            fd: Arc::new(crate::host::event::timerfd()?),
         })
     }
 
     /// Readable when a deadline has passed.
     pub fn fd(&self) -> BorrowedFd<'_> {
         self.fd.as_fd()
+    }
+
+    /// The same, shared.
+    pub fn fd_shared(&self) -> Arc<OwnedFd> {
+        Arc::clone(&self.fd)
     }
 
     /// Calls `target` once `deadline` (nanoseconds of CLOCK_MONOTONIC) has passed.

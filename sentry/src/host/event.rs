@@ -118,3 +118,32 @@ pub fn monotonic_ns() -> u64 {
         .and_then(|n| u64::try_from(n).ok())
         .unwrap_or(0)
 }
+
+/// Blocks SIGCHLD in this thread and those that it will start, and gives a descriptor that reads it.
+pub fn signalfd_sigchld() -> Result<OwnedFd> {
+    // SAFETY: an all-zero set is valid memory for sigemptyset to fill; all pointers are to it.
+    unsafe {
+        let mut set: libc::sigset_t = std::mem::zeroed();
+        libc::sigemptyset(&raw mut set);
+        libc::sigaddset(&raw mut set, libc::SIGCHLD);
+        libc::pthread_sigmask(libc::SIG_BLOCK, &raw const set, std::ptr::null_mut());
+        owned(libc::signalfd(-1, &raw const set, libc::SFD_CLOEXEC | libc::SFD_NONBLOCK))
+    }
+}
+
+/// Reads a non-blocking descriptor until nothing is left.
+pub fn drain(fd: &OwnedFd) {
+    let mut buf = [0; 1024];
+    while super::io::read(std::os::fd::AsFd::as_fd(fd), None, &mut buf).is_ok_and(|n| n > 0) {}
+}
+
+/// An event counter.
+pub fn eventfd() -> Result<OwnedFd> {
+    // SAFETY: no memory involved.
+    owned(unsafe { libc::eventfd(0, libc::EFD_CLOEXEC | libc::EFD_NONBLOCK) })
+}
+
+/// Counts one up.
+pub fn signal_event(fd: &OwnedFd) {
+    let _ = super::io::write(std::os::fd::AsFd::as_fd(fd), None, &1u64.to_ne_bytes());
+}

@@ -2,9 +2,12 @@
 
 use super::Fd;
 use crate::task::clone::{CloneRequest, clone as do_clone};
+use crate::task::exec::{ExecRequest, exec};
 use crate::task::wait::{Report, Which, wait};
 use crate::task::{Cx, Pid, ProcessGroup, Session, ThreadGroup};
-use crate::user::{UserAddr, UserRef};
+use crate::user::{UserAddr, UserRef, UserStr};
+use crate::vfs::open;
+use crate::vfs::walk::WalkFlags;
 use arch::abi::{CloneArgs, Rusage, SigInfo};
 use arch::signal::Signal;
 use arch::{Errno, Result};
@@ -13,6 +16,13 @@ use std::sync::atomic::Ordering;
 
 /// CSIGNAL: the exit signal in clone(2)'s flags.
 const CSIGNAL: u64 = 0xff;
+/// Strings of execve(2) at most; more is E2BIG anyway.
+const MAX_ARG_STRINGS: usize = 0x10_0000;
+/// One string of execve(2) at most, with its NUL (MAX_ARG_STRLEN).
+const MAX_ARG_STRLEN: usize = 32 * 4096;
+/// Bytes of all strings at most, before the loader's own, tighter check.
+const MAX_ARG_TOTAL: usize = 6 << 20;
+
 /// fork(2).
 pub async fn fork(cx: &Cx) -> Result<Pid> {
     do_clone(
@@ -110,6 +120,77 @@ pub async fn clone3(cx: &Cx, args: UserAddr, size: usize) -> Result<Pid> {
         },
     )
     .await
+}
+
+fn read_strings(cx: &Cx, array: UserAddr, total: &mut usize) -> Result<Vec<Vec<u8>>> {
+    let mut out = Vec::new();
+    if array.is_null() {
+        return Ok(out);
+    }
+    let mut at = UserRef::<u64>::new(array);
+    loop {
+        let ptr = cx.read_obj(at)?;
+        if ptr == 0 {
+            return Ok(out);
+        }
+        let string = cx.read_cstr(UserStr(UserAddr(ptr)), MAX_ARG_STRLEN).map_err(|e| match e {
+            Errno::ENAMETOOLONG => Errno::E2BIG,
+            e => e,
+        })?;
+        *total += string.len() + 9;
+        if *total > MAX_ARG_TOTAL || out.len() >= MAX_ARG_STRINGS {
+            return Err(Errno::E2BIG);
+        }
+        out.push(string);
+        at = at.index(1);
+    }
+}
+
+/// The name of what is executed as scripts and AT_EXECFN see it (bprm->filename).
+fn exec_name(dir: Fd, path: Vec<u8>) -> Vec<u8> {
+    if dir == Fd::CWD || path.first() == Some(&b'/') {
+        return path;
+    }
+    let mut name = format!("/dev/fd/{}", dir.0).into_bytes();
+    if !path.is_empty() {
+        name.push(b'/');
+        name.extend_from_slice(&path);
+    }
+    name
+}
+
+/// execve(2).
+pub async fn execve(cx: &Cx, path: UserStr, argv: UserAddr, envp: UserAddr) -> Result<()> {
+    execveat(cx, Fd::CWD, path, argv, envp, 0).await
+}
+
+/// execveat(2).
+pub async fn execveat(
+    cx: &Cx,
+    dir: Fd,
+    path: UserStr,
+    argv: UserAddr,
+    envp: UserAddr,
+    flags: i32,
+) -> Result<()> {
+    if flags & !(libc::AT_EMPTY_PATH | libc::AT_SYMLINK_NOFOLLOW) != 0 {
+        return Err(Errno::EINVAL);
+    }
+    let path = cx.read_path(path)?;
+    let at = super::path::start(cx, dir, &path)?;
+    let mut walk = WalkFlags::empty();
+    walk.set(WalkFlags::FOLLOW, flags & libc::AT_SYMLINK_NOFOLLOW == 0);
+    walk.set(WalkFlags::EMPTY, flags & libc::AT_EMPTY_PATH != 0);
+    let file = open::open_exec(&cx.env(), &at, &path, walk)?;
+    let name = exec_name(dir, path);
+    let mut total = 0;
+    let mut argv = read_strings(cx, argv, &mut total)?;
+    let envp = read_strings(cx, envp, &mut total)?;
+    if argv.is_empty() {
+        // Since 5.18 an empty argument list gets an empty first string.
+        argv.push(Vec::new());
+    }
+    exec(cx, ExecRequest { file, path: name, argv, envp }).await
 }
 
 /// _exit(2): the calling thread.

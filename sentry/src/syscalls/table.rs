@@ -155,6 +155,8 @@ syscalls! {
     CLONE3 => async process::clone3(0 1) Partial("no namespaces of its own (EINVAL), no CLONE_INTO_CGROUP");
     FORK => async process::fork() Full;
     VFORK => async process::vfork() Full;
+    EXECVE => async process::execve(0 1 2) Full;
+    EXECVEAT => async process::execveat(0 1 2 3 4) Full;
     EXIT => sync process::exit(0) Full;
     EXIT_GROUP => sync process::exit_group(0) Full;
     WAIT4 => async process::wait4(0 1 2 3) Full;

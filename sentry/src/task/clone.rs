@@ -235,7 +235,6 @@ fn new_group(cx: &Cx, req: &CloneRequest, pid: Pid) -> Arc<ThreadGroup> {
     group
         .dumpable
         .store(own.dumpable.load(Ordering::Relaxed), Ordering::Relaxed);
-    *group.exe.lock() = own.exe.lock().clone();
     group
         .borrows_space
         .store(has(req.flags, libc::CLONE_VM), Ordering::Relaxed);

@@ -1,15 +1,13 @@
 //! execve(2): a new program in the place of the old.
 
-use super::{Creds, Cx, Task};
+use super::{CapSet, Creds, Cx, Task};
 use crate::executor::PollEvents;
-use crate::mm::{ExecImage, Mm};
-use crate::vfs::File;
+use crate::mm::{ExecImage, ExecParams, Mm};
+use crate::vfs::walk::{At, WalkFlags};
+use crate::vfs::{File, MountFlags, open};
 use arch::{Errno, Result};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-
-/// Interpreters of interpreters at most (BINPRM_MAX_RECURSION… of the kernel).
-const MAX_SCRIPT_DEPTH: usize = 5;
 
 /// What is to be executed.
 pub struct ExecRequest {
@@ -25,8 +23,9 @@ pub struct ExecRequest {
 fn creds_for(task: &Task, file: &File) -> Result<(Creds, bool)> {
     let old = task.creds();
     let mut new = (*old).clone();
-    let stat = file.ops.stat(file)?;
-    let nosuid = file.mount_flags_nosuid() || task.no_new_privs.load(Ordering::Relaxed);
+    let stat = file.attr()?;
+    let nosuid = file.path().is_some_and(|p| p.mount.flags().contains(MountFlags::NOSUID))
+        || task.no_new_privs.load(Ordering::Relaxed);
     let setuid = !nosuid && stat.mode & libc::S_ISUID != 0;
     let group_exec = libc::S_ISGID | libc::S_IXGRP;
     let setgid = !nosuid && stat.mode & group_exec == group_exec;
@@ -36,10 +35,30 @@ fn creds_for(task: &Task, file: &File) -> Result<(Creds, bool)> {
     if setgid {
         new.egid = stat.gid;
     }
-    let fcaps = if nosuid { None } else { file.capabilities() };
+    let fcaps = if nosuid { None } else { file_capabilities(file) };
     new.apply_exec(setuid, setgid, fcaps);
     let raised = new.euid != old.euid || new.egid != old.egid || new.permitted & !old.permitted != 0;
     Ok((new, raised))
+}
+
+/// Capabilities of a file (capabilities(7), "File capabilities"): permitted, inheritable, effective flag.
+fn file_capabilities(file: &File) -> Option<(CapSet, CapSet, bool)> {
+    const REVISION_MASK: u32 = 0xff00_0000;
+    const EFFECTIVE: u32 = 1;
+    let raw = file.path()?.inode().get_xattr(b"security.capability").ok()?;
+    let word = |n: usize| raw.get(n * 4..n * 4 + 4).map(|b| u32::from_le_bytes([b[0], b[1], b[2], b[3]]));
+    let magic = word(0)?;
+    let words = match magic & REVISION_MASK {
+        0x0100_0000 => 1,
+        0x0200_0000 | 0x0300_0000 => 2,
+        _ => return None,
+    };
+    let mut sets = (0, 0);
+    for n in 0..words {
+        sets.0 |= u64::from(word(1 + 2 * n)?) << (32 * n);
+        sets.1 |= u64::from(word(2 + 2 * n)?) << (32 * n);
+    }
+    Some((sets.0 & super::cap::ALL, sets.1 & super::cap::ALL, magic & EFFECTIVE != 0))
 }
 
 /// Replaces the program. On success the registers are the new program's; on failure before the point of no return the old
@@ -49,34 +68,40 @@ pub async fn exec(cx: &Cx, mut req: ExecRequest) -> Result<()> {
     let image = loop {
         match loader::identify(&FileSource(&req.file))? {
             loader::Format::Elf(image) => break image,
-            loader::Format::Script { interpreter, arg } => {
+            loader::Format::Script(script) => {
                 depth += 1;
-                if depth > MAX_SCRIPT_DEPTH {
+                if depth > loader::MAX_SCRIPT_DEPTH {
                     return Err(Errno::ELOOP);
                 }
-                let mut argv = vec![interpreter.clone()];
-                argv.extend(arg);
-                argv.push(std::mem::take(&mut req.path));
-                argv.extend(req.argv.drain(..).skip(1));
-                req.argv = argv;
-                req.file = crate::vfs::open_exec(cx, &interpreter)?;
-                req.path = interpreter;
+                req.argv = script.argv(&req.path, &req.argv);
+                req.file = open_program(cx, &script.interpreter)?;
+                req.path = script.interpreter;
             }
         }
     };
     let interp = match &image.interp {
         Some(path) => {
-            let file = crate::vfs::open_exec(cx, path)?;
-            match loader::identify(&FileSource(&file))? {
-                loader::Format::Elf(image) => Some((file, image)),
-                loader::Format::Script { .. } => return Err(Errno::ELIBBAD),
-            }
+            let file = open_program(cx, path)?;
+            let image = loader::ElfImage::read_interpreter(&FileSource(&file))?;
+            Some((file, image))
         }
         None => None,
     };
     let (creds, secure) = creds_for(&cx.task, &req.file)?;
     // Everything that can fail is checked before the old program goes.
-    let prepared = ExecImage::prepare(cx, &req, image, interp, &creds, secure)?;
+    let prepared = ExecImage::prepare(
+        cx,
+        &ExecParams {
+            file: &req.file,
+            image: &image,
+            interp: interp.as_ref().map(|(file, image)| (file, image)),
+            execfn: &req.path,
+            argv: &req.argv,
+            envp: &req.envp,
+            creds: &creds,
+            secure,
+        },
+    )?;
 
     kill_other_threads(cx).await?;
     let result = replace(cx, &req, prepared, creds, secure).await;
@@ -85,6 +110,11 @@ pub async fn exec(cx: &Cx, mut req: ExecRequest) -> Result<()> {
         return Err(Errno::EINTR);
     }
     Ok(())
+}
+
+/// Opens an interpreter by a path that a file names.
+fn open_program(cx: &Cx, path: &[u8]) -> Result<Arc<File>> {
+    open::open_exec(&cx.env(), &At::Cwd, path, WalkFlags::FOLLOW)
 }
 
 /// The other threads end, and the caller takes the leader's id (de_thread).
@@ -152,7 +182,7 @@ async fn replace(cx: &Cx, req: &ExecRequest, image: ExecImage, creds: Creds, sec
     task.clear_child_tid.store(0, Ordering::SeqCst);
 
     let space = Arc::clone(cx.thread.lock().address_space());
-    let mm = Arc::new(Mm::new_for_exec(space, &old_mm));
+    let mm = Arc::new(Mm::new(space));
     *task.mm.lock() = Some(Arc::clone(&mm));
     drop(old_mm);
     let start = image.load(cx, &mm).await?;
@@ -170,7 +200,6 @@ async fn replace(cx: &Cx, req: &ExecRequest, image: ExecImage, creds: Creds, sec
     group.timers.clear_posix(cx.kernel());
     let name = req.path.rsplit(|&b| b == b'/').next().unwrap_or(&[]);
     task.set_name(name);
-    *group.exe.lock() = Some(Arc::clone(&req.file));
     group.has_execed.store(true, Ordering::Relaxed);
     group.dumpable.store(i32::from(!secure), Ordering::Relaxed);
     if secure {

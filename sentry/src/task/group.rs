@@ -67,8 +67,6 @@ pub struct ThreadGroup {
     /// /proc/PID/io: bytes read, bytes written, reading calls, writing calls.
     pub io: [AtomicU64; 4],
     notifications: Mutex<SmallVec<[(i32, i32); 2]>>,
-    /// The executable, for /proc/PID/exe.
-    pub exe: Mutex<Option<Arc<crate::vfs::File>>>,
 }
 
 /// Accounting of what is no longer running.
@@ -141,7 +139,6 @@ impl ThreadGroup {
             timers: crate::time::GroupTimers::default(),
             io: Default::default(),
             notifications: Mutex::default(),
-            exe: Mutex::new(None),
         })
     }
 

@@ -12,6 +12,7 @@
 pub mod clone;
 pub mod creds;
 pub mod cx;
+pub mod exec;
 pub mod exit;
 pub mod glue;
 pub mod group;

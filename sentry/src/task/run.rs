@@ -25,7 +25,8 @@ pub(crate) fn start(executor: &Executor, task: &Arc<Task>, thread: Thread) {
     executor.start(cell, Box::pin(main(cx)));
 }
 
-async fn main(cx: Cx) {
+/// The task's loop, from its first entry into user code to its end.
+pub(crate) async fn main(cx: Cx) {
     loop {
         match deliver::before_user(&cx).await {
             Next::Resume => {}
