@@ -12,9 +12,9 @@
 //! ```
 #![deny(unsafe_code)]
 
+pub mod boot;
 pub mod config;
 pub mod control;
-pub mod boot;
 pub mod event;
 pub mod executor;
 pub mod fs;

@@ -46,17 +46,29 @@ fn find_program(cx: &Cx, init: &Init) -> Result<(Arc<File>, Vec<u8>), StartError
     if name.contains(&b'/') {
         return match try_open(name) {
             Ok(file) => Ok((file, name.clone())),
-            Err(Errno::ENOENT | Errno::ENOTDIR) => {
-                Err(StartError::NotFound { program: show(name), tried: vec![show(name)] })
-            }
-            Err(errno) => Err(StartError::NotExecutable { program: show(name), errno }),
+            Err(Errno::ENOENT | Errno::ENOTDIR) => Err(StartError::NotFound {
+                program: show(name),
+                tried: vec![show(name)],
+            }),
+            Err(errno) => Err(StartError::NotExecutable {
+                program: show(name),
+                errno,
+            }),
         };
     }
-    let path = init.env.iter().find_map(|e| e.strip_prefix(b"PATH=")).unwrap_or(DEFAULT_PATH);
+    let path = init
+        .env
+        .iter()
+        .find_map(|e| e.strip_prefix(b"PATH="))
+        .unwrap_or(DEFAULT_PATH);
     let mut tried = Vec::new();
     let mut refused = None;
     for dir in path.split(|b| *b == b':').filter(|_| !name.is_empty()) {
-        let mut candidate = if dir.is_empty() { b".".to_vec() } else { dir.to_vec() };
+        let mut candidate = if dir.is_empty() {
+            b".".to_vec()
+        } else {
+            dir.to_vec()
+        };
         candidate.push(b'/');
         candidate.extend_from_slice(name);
         match try_open(&candidate) {
@@ -67,17 +79,33 @@ fn find_program(cx: &Cx, init: &Init) -> Result<(Arc<File>, Vec<u8>), StartError
         tried.push(show(&candidate));
     }
     match refused {
-        Some((path, errno)) => Err(StartError::NotExecutable { program: show(&path), errno }),
-        None => Err(StartError::NotFound { program: show(name), tried }),
+        Some((path, errno)) => Err(StartError::NotExecutable {
+            program: show(&path),
+            errno,
+        }),
+        None => Err(StartError::NotFound {
+            program: show(name),
+            tried,
+        }),
     }
 }
 
 /// Makes the first process and has it execute its program. Returns when it has, or could not; the threads must be running.
 pub fn start(kernel: &Arc<Kernel>, init: Init) -> Result<(), StartError> {
     let setup = |what: &str, e: &dyn std::fmt::Display| StartError::Setup(format!("{what}: {e}"));
-    let (space, thread) = kernel.platform.spawn().map_err(|e| setup("the first process's stub could not be made", &e))?;
-    let pid: Pid = kernel.tasks.lock().alloc_pid().map_err(|e| setup("no process id", &e))?;
-    let session = Arc::new(Session { id: pid, tty: Mutex::new(None) });
+    let (space, thread) = kernel
+        .platform
+        .spawn()
+        .map_err(|e| setup("the first process's stub could not be made", &e))?;
+    let pid: Pid = kernel
+        .tasks
+        .lock()
+        .alloc_pid()
+        .map_err(|e| setup("no process id", &e))?;
+    let session = Arc::new(Session {
+        id: pid,
+        tty: Mutex::new(None),
+    });
     let group = ThreadGroup::new(NewGroup {
         pid,
         kernel: Arc::downgrade(kernel),
@@ -87,7 +115,9 @@ pub fn start(kernel: &Arc<Kernel>, init: Init) -> Result<(), StartError> {
         rlimits: init.rlimits,
         exit_signal: 0,
     });
-    group.oom_score_adj.store(init.oom_score_adj, Ordering::Relaxed);
+    group
+        .oom_score_adj
+        .store(init.oom_score_adj, Ordering::Relaxed);
     let task = Task::new(NewTask {
         tid: pid,
         group: Arc::clone(&group),
@@ -98,7 +128,8 @@ pub fn start(kernel: &Arc<Kernel>, init: Init) -> Result<(), StartError> {
         creds: Arc::new(init.creds.clone()),
         name: b"runsc-init".to_vec(),
     });
-    task.no_new_privs.store(init.no_new_privs, Ordering::Relaxed);
+    task.no_new_privs
+        .store(init.no_new_privs, Ordering::Relaxed);
     let cell = kernel.executor.reserve();
     let _ = task.cell.set(Arc::clone(&cell));
     thread.set_token(cell.token());
@@ -121,7 +152,12 @@ pub fn start(kernel: &Arc<Kernel>, init: Init) -> Result<(), StartError> {
         links.leader = Some(task);
     }
     let program = String::from_utf8_lossy(&path).into_owned();
-    let request = ExecRequest { file, path, argv: init.args, envp: init.env };
+    let request = ExecRequest {
+        file,
+        path,
+        argv: init.args,
+        envp: init.env,
+    };
     let started = Arc::new(Started::default());
     let report = Arc::clone(&started);
     kernel.executor.start(

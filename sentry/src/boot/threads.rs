@@ -63,7 +63,9 @@ impl Threads {
         let mut handles = Vec::new();
         for index in 0..kernel.platform.workers() {
             let (kernel, stop) = (Arc::clone(kernel), Arc::clone(&stop));
-            let thread = Builder::new().name(format!("worker-{index}")).stack_size(WORKER_STACK);
+            let thread = Builder::new()
+                .name(format!("worker-{index}"))
+                .stack_size(WORKER_STACK);
             handles.push(thread.spawn(move || {
                 kernel.platform.enter_worker(index);
                 kernel.executor.work(&kernel.platform, index, &stop);
@@ -71,17 +73,34 @@ impl Threads {
         }
         let reactor = Arc::clone(kernel);
         let stopping = Arc::clone(&stop);
-        let clock = kernel.reactor.watch(kernel.timers.fd_shared(), Arc::new(Clock(Arc::clone(kernel))))?;
-        let reaper = Reaper { kernel: Arc::clone(kernel), fd: Arc::clone(&sigchld) };
+        let clock = kernel.reactor.watch(
+            kernel.timers.fd_shared(),
+            Arc::new(Clock(Arc::clone(kernel))),
+        )?;
+        let reaper = Reaper {
+            kernel: Arc::clone(kernel),
+            fd: Arc::clone(&sigchld),
+        };
         let reaper = kernel.reactor.watch(sigchld, Arc::new(reaper))?;
         let nudge = kernel.reactor.watch(kernel.stop_event(), Arc::new(Nudge))?;
-        handles.push(Builder::new().name("reactor".into()).stack_size(WORKER_STACK).spawn(move || {
-            let _watches = (clock, reaper, nudge);
-            while !stopping.load(Ordering::Acquire) {
-                reactor.reactor.turn(|round| reactor.executor.run_and_drain(round));
-            }
-        })?);
-        Ok(Self { kernel: Arc::clone(kernel), stop, handles })
+        handles.push(
+            Builder::new()
+                .name("reactor".into())
+                .stack_size(WORKER_STACK)
+                .spawn(move || {
+                    let _watches = (clock, reaper, nudge);
+                    while !stopping.load(Ordering::Acquire) {
+                        reactor
+                            .reactor
+                            .turn(|round| reactor.executor.run_and_drain(round));
+                    }
+                })?,
+        );
+        Ok(Self {
+            kernel: Arc::clone(kernel),
+            stop,
+            handles,
+        })
     }
 
     /// Ends them.

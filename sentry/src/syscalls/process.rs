@@ -133,10 +133,12 @@ fn read_strings(cx: &Cx, array: UserAddr, total: &mut usize) -> Result<Vec<Vec<u
         if ptr == 0 {
             return Ok(out);
         }
-        let string = cx.read_cstr(UserStr(UserAddr(ptr)), MAX_ARG_STRLEN).map_err(|e| match e {
-            Errno::ENAMETOOLONG => Errno::E2BIG,
-            e => e,
-        })?;
+        let string = cx
+            .read_cstr(UserStr(UserAddr(ptr)), MAX_ARG_STRLEN)
+            .map_err(|e| match e {
+                Errno::ENAMETOOLONG => Errno::E2BIG,
+                e => e,
+            })?;
         *total += string.len() + 9;
         if *total > MAX_ARG_TOTAL || out.len() >= MAX_ARG_STRINGS {
             return Err(Errno::E2BIG);
@@ -190,7 +192,16 @@ pub async fn execveat(
         // Since 5.18 an empty argument list gets an empty first string.
         argv.push(Vec::new());
     }
-    exec(cx, ExecRequest { file, path: name, argv, envp }).await
+    exec(
+        cx,
+        ExecRequest {
+            file,
+            path: name,
+            argv,
+            envp,
+        },
+    )
+    .await
 }
 
 /// _exit(2): the calling thread.

@@ -24,7 +24,9 @@ fn creds_for(task: &Task, file: &File) -> Result<(Creds, bool)> {
     let old = task.creds();
     let mut new = (*old).clone();
     let stat = file.attr()?;
-    let nosuid = file.path().is_some_and(|p| p.mount.flags().contains(MountFlags::NOSUID))
+    let nosuid = file
+        .path()
+        .is_some_and(|p| p.mount.flags().contains(MountFlags::NOSUID))
         || task.no_new_privs.load(Ordering::Relaxed);
     let setuid = !nosuid && stat.mode & libc::S_ISUID != 0;
     let group_exec = libc::S_ISGID | libc::S_IXGRP;
@@ -35,9 +37,14 @@ fn creds_for(task: &Task, file: &File) -> Result<(Creds, bool)> {
     if setgid {
         new.egid = stat.gid;
     }
-    let fcaps = if nosuid { None } else { file_capabilities(file) };
+    let fcaps = if nosuid {
+        None
+    } else {
+        file_capabilities(file)
+    };
     new.apply_exec(setuid, setgid, fcaps);
-    let raised = new.euid != old.euid || new.egid != old.egid || new.permitted & !old.permitted != 0;
+    let raised =
+        new.euid != old.euid || new.egid != old.egid || new.permitted & !old.permitted != 0;
     Ok((new, raised))
 }
 
@@ -45,8 +52,15 @@ fn creds_for(task: &Task, file: &File) -> Result<(Creds, bool)> {
 fn file_capabilities(file: &File) -> Option<(CapSet, CapSet, bool)> {
     const REVISION_MASK: u32 = 0xff00_0000;
     const EFFECTIVE: u32 = 1;
-    let raw = file.path()?.inode().get_xattr(b"security.capability").ok()?;
-    let word = |n: usize| raw.get(n * 4..n * 4 + 4).map(|b| u32::from_le_bytes([b[0], b[1], b[2], b[3]]));
+    let raw = file
+        .path()?
+        .inode()
+        .get_xattr(b"security.capability")
+        .ok()?;
+    let word = |n: usize| {
+        raw.get(n * 4..n * 4 + 4)
+            .map(|b| u32::from_le_bytes([b[0], b[1], b[2], b[3]]))
+    };
     let magic = word(0)?;
     let words = match magic & REVISION_MASK {
         0x0100_0000 => 1,
@@ -58,7 +72,11 @@ fn file_capabilities(file: &File) -> Option<(CapSet, CapSet, bool)> {
         sets.0 |= u64::from(word(1 + 2 * n)?) << (32 * n);
         sets.1 |= u64::from(word(2 + 2 * n)?) << (32 * n);
     }
-    Some((sets.0 & super::cap::ALL, sets.1 & super::cap::ALL, magic & EFFECTIVE != 0))
+    Some((
+        sets.0 & super::cap::ALL,
+        sets.1 & super::cap::ALL,
+        magic & EFFECTIVE != 0,
+    ))
 }
 
 /// Replaces the program. On success the registers are the new program's; on failure before the point of no return the old
@@ -133,10 +151,16 @@ async fn kill_other_threads(cx: &Cx) -> Result<()> {
     }
     let alone = || {
         let others = group.threads().len() > 1;
-        if others && group.signals.lock().exiting.is_none() { Err(Errno::EAGAIN) } else { Ok(()) }
+        if others && group.signals.lock().exiting.is_none() {
+            Err(Errno::EAGAIN)
+        } else {
+            Ok(())
+        }
     };
     group.stop_events.notify_all();
-    cx.wait_uninterrupted(&group.exit_events, PollEvents::all(), alone).await;
+    let _ = cx
+        .wait_uninterrupted(&group.exit_events, PollEvents::all(), alone)
+        .await;
     if group.signals.lock().exiting.is_some() {
         return Err(Errno::EAGAIN);
     }
@@ -152,7 +176,13 @@ async fn kill_other_threads(cx: &Cx) -> Result<()> {
 }
 
 /// From here on the old program is lost.
-async fn replace(cx: &Cx, req: &ExecRequest, image: ExecImage, creds: Creds, secure: bool) -> Result<()> {
+async fn replace(
+    cx: &Cx,
+    req: &ExecRequest,
+    image: ExecImage,
+    creds: Creds,
+    secure: bool,
+) -> Result<()> {
     let task = &cx.task;
     let group = &task.group;
     let old_mm = task.mm();
@@ -189,7 +219,11 @@ async fn replace(cx: &Cx, req: &ExecRequest, image: ExecImage, creds: Creds, sec
 
     // Descriptors, signals, names.
     let files = task.files();
-    let own = if Arc::strong_count(&files) > 2 { files.fork() } else { files };
+    let own = if Arc::strong_count(&files) > 2 {
+        files.fork()
+    } else {
+        files
+    };
     own.exec();
     *task.files.lock() = own;
     let sighand = group.sighand();
@@ -255,6 +289,9 @@ impl loader::Source for FileSource<'_> {
     }
 
     fn len(&self) -> u64 {
-        self.0.ops.stat(self.0).map_or(0, |s| u64::try_from(s.size).unwrap_or(0))
+        self.0
+            .ops
+            .stat(self.0)
+            .map_or(0, |s| u64::try_from(s.size).unwrap_or(0))
     }
 }

@@ -148,7 +148,8 @@ impl TaskLink {
         match self.kind {
             LinkKind::Exe => {
                 let exe = task.try_mm().and_then(|mm| mm.with(|s| s.info.exe.clone()));
-                exe.and_then(|e| e.file.path().cloned()).ok_or(Errno::ENOENT)
+                exe.and_then(|e| e.file.path().cloned())
+                    .ok_or(Errno::ENOENT)
             }
             LinkKind::Cwd => Ok(task.fs().cwd()),
             LinkKind::Root => Ok(task.fs().root()),
