@@ -24,6 +24,8 @@ pub struct Kernel {
     pub shm: Arc<crate::mm::shm::Table>,
     /// Ports, connections, interfaces.
     pub net: Arc<crate::net::inet::Stack>,
+    /// Abstract names of Unix sockets.
+    pub unix: Arc<crate::net::unix::Namespace>,
     /// The process tree.
     pub tasks: Mutex<Tasks>,
     /// uname(2)'s names.
@@ -155,6 +157,7 @@ impl Kernel {
                 crate::fs::dev::register(&devices);
                 devices
             },
+            unix: Arc::default(),
             boot_time: u64::try_from(boot).unwrap_or(0),
             host,
             boot_id: {

@@ -1,6 +1,7 @@
 //! Addresses, flags and ancillary data as sendmsg(2) and recvmsg(2) carry them.
 
 use crate::vfs::File;
+pub use arch::abi::Ucred;
 use arch::{Errno, Result};
 use smallvec::SmallVec;
 use std::sync::Arc;
@@ -64,23 +65,12 @@ bitflags::bitflags! {
     }
 }
 
-/// `struct ucred` (unix(7)): who sent a message, or who made a connection.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, bytemuck::Pod, bytemuck::Zeroable)]
-#[repr(C)]
-pub struct Ucred {
-    pub pid: i32,
-    pub uid: u32,
-    pub gid: u32,
-}
-
-impl Ucred {
-    /// What is reported where nobody is known: pid 0 and the overflow ids.
-    pub const NOBODY: Self = Self {
-        pid: 0,
-        uid: 65534,
-        gid: 65534,
-    };
-}
+/// What is reported where no sender is known: pid 0 and the overflow ids.
+pub const NOBODY: Ucred = Ucred {
+    pid: 0,
+    uid: 65534,
+    gid: 65534,
+};
 
 /// One ancillary message (cmsg(3)).
 #[derive(Clone)]

@@ -133,6 +133,9 @@ pub trait Socket: Send + Sync + Any {
         Err(Errno::ENOTTY)
     }
 
+    /// A descriptor of this socket is being closed, not necessarily the last.
+    fn flush(&self) {}
+
     /// The last description of this socket is gone. A stream may go on by itself to send what it has.
     fn close(&self);
 }
@@ -198,6 +201,11 @@ impl FileOps for SocketFile {
 
     fn wait_queue(&self) -> Option<&WaitQueue> {
         Some(&self.socket.base().queue)
+    }
+
+    fn flush(&self, _: &File) -> Result<()> {
+        self.socket.flush();
+        Ok(())
     }
 
     fn ioctl(&self, cx: &Cx, _: &File, cmd: u32, arg: u64) -> Result<u64> {
