@@ -3,7 +3,7 @@
 use super::{Name, UnixSocket};
 use crate::task::Cx;
 use crate::vfs::walk::{At, WalkFlags};
-use crate::vfs::{Access, FileType, perm};
+use crate::vfs::{Access, Dev, FileType, names, perm};
 use arch::{Errno, Result};
 use std::sync::{Arc, Weak};
 
@@ -13,8 +13,27 @@ impl UnixSocket {
         if self.state.lock().name != Name::Unnamed {
             return Err(Errno::EINVAL);
         }
-        let _ = (cx, path);
-        Err(Errno::ENOSYS)
+        let env = cx.env();
+        let place = match names::mknod(
+            &env,
+            &At::Cwd,
+            &path,
+            libc::S_IFSOCK | 0o777,
+            Dev::default(),
+        ) {
+            Err(Errno::EEXIST) => return Err(Errno::EADDRINUSE),
+            other => other?,
+        };
+        let mut state = self.state.lock();
+        if state.name != Name::Unnamed {
+            // Another thread was faster; the node stays, as on Linux.
+            return Err(Errno::EINVAL);
+        }
+        let me: Weak<Self> = self.me.clone();
+        *place.inode().ext().socket.lock() = Some(me);
+        state.name = Name::Path(path);
+        state.place = Some(place);
+        Ok(())
     }
 
     /// The socket bound to a path: EACCES, ECONNREFUSED, EPROTOTYPE, and what the walk gives.

@@ -23,7 +23,7 @@ pub struct Message {
     pub rights: Option<InFlight>,
     /// The sender's name.
     pub from: Name,
-    charge: Option<Charge>,
+    _charge: Option<Charge>,
 }
 
 /// A message's share of its sender's buffer (SO_SNDBUF); given back when the message has been read whole.
@@ -74,7 +74,7 @@ impl Message {
             cred: None,
             rights: None,
             from,
-            charge: Some(charge),
+            _charge: Some(charge),
         }
     }
 
@@ -98,7 +98,7 @@ impl Message {
             cred: self.cred,
             rights: None,
             from: self.from.clone(),
-            charge: None,
+            _charge: None,
         }
     }
 
