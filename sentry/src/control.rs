@@ -4,6 +4,14 @@
 //! host's byte order. The outer end trusts nothing that comes in: a compromised Sentry could send any bytes.
 
 use crate::config::{ExitStatus, WindowSize};
+use crate::executor::{HostWatch, Listener, PollEvents};
+use crate::kernel::Kernel;
+use crate::signal::send_to_group;
+use arch::Signal;
+use arch::abi::{SI_USER, SigInfo};
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::{Arc, Weak};
 
 /// Longest message, in bytes.
 pub const MAX_MESSAGE: usize = 4096;
@@ -89,6 +97,79 @@ impl Report {
                 String::from_utf8_lossy(text).into_owned(),
             )),
             _ => None,
+        }
+    }
+}
+
+/// The sandbox's end of the socket.
+pub struct Control {
+    fd: Arc<OwnedFd>,
+    _watch: HostWatch,
+}
+
+/// What a change of the window's size is told to.
+pub type OnResize = Box<dyn Fn(WindowSize) + Send + Sync>;
+
+impl Control {
+    /// From now on the reactor carries out what comes in over `fd`, a non-blocking socket.
+    pub fn serve(
+        kernel: &Arc<Kernel>,
+        fd: OwnedFd,
+        on_resize: Option<OnResize>,
+    ) -> io::Result<Self> {
+        let fd = Arc::new(fd);
+        let server = Server {
+            kernel: Arc::downgrade(kernel),
+            fd: Arc::clone(&fd),
+            on_resize,
+        };
+        let watch = kernel.reactor.watch(Arc::clone(&fd), Arc::new(server))?;
+        Ok(Self { fd, _watch: watch })
+    }
+
+    /// Tells the outside. One that doesn't listen any more doesn't want to know.
+    pub fn report(&self, report: &Report) {
+        let _ = crate::host::io::write(self.fd.as_fd(), None, &report.encode());
+    }
+}
+
+struct Server {
+    kernel: Weak<Kernel>,
+    fd: Arc<OwnedFd>,
+    on_resize: Option<OnResize>,
+}
+
+impl Listener for Server {
+    fn notify(&self, _: PollEvents) -> bool {
+        let mut packet = [0; 64];
+        // Edge triggered: everything that is there. The end of the stream needs no care, the host kills us then.
+        while let Ok(n @ 1..) = crate::host::io::read(self.fd.as_fd(), None, &mut packet) {
+            match Request::decode(&packet[..n]) {
+                Some(Request::Signal(signal)) => self.signal(signal),
+                Some(Request::Resize(size)) => {
+                    if let Some(on_resize) = &self.on_resize {
+                        on_resize(size);
+                    }
+                }
+                None => {
+                    tracing::warn!("a request that makes no sense came over the control socket")
+                }
+            }
+        }
+        true
+    }
+}
+
+impl Server {
+    /// As kill(2) from outside the pid namespace: the sender has no id inside.
+    fn signal(&self, number: u8) {
+        let Some(signal) = Signal::from_raw(number.into()) else {
+            return;
+        };
+        let init = self.kernel.upgrade().and_then(|k| k.tasks.lock().group(1));
+        if let Some(init) = init {
+            // No room for another one of a real-time signal: as for kill(2), it is lost.
+            let _ = send_to_group(&init, SigInfo::kill(signal, SI_USER, 0, 0));
         }
     }
 }
