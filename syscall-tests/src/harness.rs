@@ -173,7 +173,9 @@ fn read_report(fd: i32) -> String {
             // More than one process may have failed; drain, keep the first.
             let _ = read_all(fd);
             text.truncate(2000);
-            String::from_utf8_lossy(&text).replace('\n', " / ")
+            String::from_utf8_lossy(&text)
+                .trim_end()
+                .replace('\n', " / ")
         }
         Err(_) => String::new(),
     }

@@ -30,7 +30,7 @@ pub fn report_fd() -> i32 {
 }
 
 fn end(message: &str, status: i32) -> ! {
-    let line = message.replace('\n', " / ");
+    let line = message.trim_end().replace('\n', " / ") + "\n";
     let fd = REPORT_FD.load(Ordering::Relaxed);
     // SAFETY: the buffer is valid for its length; _exit does not return.
     unsafe {

@@ -60,6 +60,8 @@ pub fn main(args: &[String]) -> i32 {
             let ids: Vec<String> = u.iter().chain(&g).map(ToString::to_string).collect();
             i32::from(ids.join(" ") != args[0])
         }
+        "has-cap" => (capabilities().0 >> number(0) & 1) as i32,
+        "nofile" => getrlimit(RLIMIT_NOFILE).map_or(-1, |l| l.rlim_cur as i32),
         "at-secure" => unsafe { getauxval(AT_SECURE) as i32 },
         // chain N: executes itself N times, then exits with 77
         "chain" => match number(0) {
