@@ -1,80 +1,64 @@
-//! Directory listings: getdents64(2).
+//! getdents64(2), getdents(2).
 
 use super::Fd;
 use crate::task::Cx;
 use crate::user::UserAddr;
-use crate::vfs::{DirSink, File, FileType, change, notify};
+use crate::vfs::{DirSink, FileType};
 use arch::abi::{push_dirent, push_dirent64};
 use arch::{Errno, Result};
 
-/// Bytes of one call at most; a larger buffer is filled by several.
-const MAX_BUFFER: usize = 1 << 18;
-
-type Push = fn(&mut Vec<u8>, usize, u64, i64, u8, &[u8]) -> bool;
-
-struct Buffer {
+/// Entries encoded for the application, and how many bytes it has room for.
+struct Entries {
     bytes: Vec<u8>,
     limit: usize,
-    push: Push,
-    /// An entry did not fit.
+    old_format: bool,
+    /// An entry was refused.
     full: bool,
 }
 
-impl DirSink for Buffer {
+impl DirSink for Entries {
     fn entry(&mut self, ino: u64, next: u64, dtype: u8, name: &[u8]) -> bool {
-        let taken = (self.push)(
-            &mut self.bytes,
-            self.limit,
-            ino,
-            next.cast_signed(),
-            dtype,
-            name,
-        );
+        let push = if self.old_format { push_dirent } else { push_dirent64 };
+        let taken = push(&mut self.bytes, self.limit, ino, next.cast_signed(), dtype, name);
         self.full |= !taken;
         taken
     }
 }
 
-fn list(cx: &Cx, fd: Fd, buf: UserAddr, len: u32, push: Push) -> Result<usize> {
+/// Bytes encoded by one call at most.
+const MAX: usize = 1 << 20;
+
+fn entries(cx: &Cx, fd: Fd, buf: UserAddr, size: u32, old_format: bool) -> Result<usize> {
     let file = cx.task.files().get(fd)?;
-    if file
-        .path()
-        .is_some_and(|p| p.inode().file_type() != FileType::Directory)
-    {
+    let Some(path) = file.path() else { return Err(Errno::ENOTDIR) };
+    if path.inode().file_type() != FileType::Directory {
         return Err(Errno::ENOTDIR);
     }
-    let limit = (len as usize).min(MAX_BUFFER);
-    let mut out = Buffer {
-        bytes: Vec::new(),
-        limit,
-        push,
-        full: false,
-    };
-    {
-        let mut pos = file.pos.lock();
-        file.ops.readdir(&file, &mut pos, &mut out)?;
+    // A directory that was opened and then removed has nothing more to tell.
+    if path.dentry.is_deleted() {
+        return Err(Errno::ENOENT);
     }
-    finish(&file);
+    let limit = (size as usize).min(MAX);
+    let mut out = Entries { bytes: Vec::new(), limit, old_format, full: false };
+    let mut pos = file.pos.lock();
+    let mut new = *pos;
+    file.ops.readdir(&file, &mut new, &mut out)?;
     if out.bytes.is_empty() && out.full {
         return Err(Errno::EINVAL);
     }
     cx.write_bytes(buf, &out.bytes)?;
+    *pos = new;
+    drop(pos);
+    super::rw::accessed(&file);
     Ok(out.bytes.len())
 }
 
-fn finish(file: &File) {
-    if let Some(path) = file.path() {
-        change::touch_atime(path, file.flags());
-        notify::path(path, libc::IN_ACCESS);
-    }
-}
-
-/// getdents64(2).
-pub fn getdents64(cx: &Cx, fd: Fd, buf: UserAddr, len: u32) -> Result<usize> {
-    list(cx, fd, buf, len, push_dirent64)
+/// getdents64(2). EINVAL if not even one entry fits.
+pub fn getdents64(cx: &Cx, fd: Fd, buf: UserAddr, size: u32) -> Result<usize> {
+    entries(cx, fd, buf, size, false)
 }
 
 /// getdents(2).
-pub fn getdents(cx: &Cx, fd: Fd, buf: UserAddr, len: u32) -> Result<usize> {
-    list(cx, fd, buf, len, push_dirent)
+pub fn getdents(cx: &Cx, fd: Fd, buf: UserAddr, size: u32) -> Result<usize> {
+    entries(cx, fd, buf, size, true)
 }

@@ -1,101 +1,233 @@
-//! Descriptors: close, dup, ioctl's generic part.
+//! Descriptors: dup(2), close_range(2), fcntl(2), ioctl(2).
 
 use super::Fd;
+use super::lock::{self, OfdKind};
 use crate::task::Cx;
 use crate::user::{UserAddr, UserRef};
+use crate::vfs::file::FileOwner;
+use crate::vfs::{File, FileType};
 use arch::{Errno, Result};
-
-/// CLOSE_RANGE_UNSHARE.
-const CLOSE_RANGE_UNSHARE: u32 = 2;
-/// CLOSE_RANGE_CLOEXEC.
-const CLOSE_RANGE_CLOEXEC: u32 = 4;
+use std::sync::Arc;
 
 fn limit(cx: &Cx) -> u64 {
     cx.task.group.rlimit(libc::RLIMIT_NOFILE)
 }
 
-/// close(2).
-pub fn close(cx: &Cx, fd: Fd) -> Result<()> {
-    cx.task.files().close(fd)
-}
-
-/// close_range(2).
-pub fn close_range(cx: &Cx, first: u32, last: u32, flags: u32) -> Result<()> {
-    if flags & !(CLOSE_RANGE_UNSHARE | CLOSE_RANGE_CLOEXEC) != 0 || first > last {
-        return Err(Errno::EINVAL);
-    }
-    if flags & CLOSE_RANGE_UNSHARE != 0 {
-        let own = cx.task.files().fork();
-        *cx.task.files.lock() = own;
-    }
-    cx.task
-        .files()
-        .close_range(first, last, flags & CLOSE_RANGE_CLOEXEC != 0);
-    Ok(())
-}
-
 /// dup(2).
 pub fn dup(cx: &Cx, fd: Fd) -> Result<Fd> {
     let files = cx.task.files();
-    let file = files.get_raw(fd)?;
-    files.install(file, false, limit(cx))
+    files.install(files.get_raw(fd)?, false, limit(cx))
 }
 
-/// dup2(2).
+/// dup2(2): the same number twice is only checked.
 pub fn dup2(cx: &Cx, old: Fd, new: Fd) -> Result<Fd> {
-    if old == new {
-        cx.task.files().get_raw(old)?;
-        return Ok(new);
+    let files = cx.task.files();
+    let file = files.get_raw(old)?;
+    if old != new {
+        files.replace(new, file, false, limit(cx))?;
     }
-    duplicate(cx, old, new, false)
+    Ok(new)
 }
 
-/// dup3(2).
+/// dup3(2): the same number twice is EINVAL.
 pub fn dup3(cx: &Cx, old: Fd, new: Fd, flags: i32) -> Result<Fd> {
     if flags & !libc::O_CLOEXEC != 0 || old == new {
         return Err(Errno::EINVAL);
     }
-    duplicate(cx, old, new, flags & libc::O_CLOEXEC != 0)
-}
-
-fn duplicate(cx: &Cx, old: Fd, new: Fd, cloexec: bool) -> Result<Fd> {
-    let limit = limit(cx);
-    if u64::try_from(new.0).map_or(true, |n| n >= limit) {
+    if new.0 < 0 || new.0 as u64 >= limit(cx) {
         return Err(Errno::EBADF);
     }
     let files = cx.task.files();
     let file = files.get_raw(old)?;
-    files.replace(new, file, cloexec, limit)?;
+    files.replace(new, file, flags != 0, limit(cx))?;
     Ok(new)
 }
 
-/// ioctl(2).
+/// close_range(2).
+pub fn close_range(cx: &Cx, first: u32, last: u32, flags: u32) -> Result<()> {
+    const UNSHARE: u32 = libc::CLOSE_RANGE_UNSHARE;
+    const CLOEXEC: u32 = libc::CLOSE_RANGE_CLOEXEC;
+    if flags & !(UNSHARE | CLOEXEC) != 0 || first > last {
+        return Err(Errno::EINVAL);
+    }
+    if flags & UNSHARE != 0 {
+        let own = cx.task.files().fork();
+        *cx.task.files.lock() = own;
+    }
+    cx.task.files().close_range(first, last, flags & CLOEXEC != 0);
+    Ok(())
+}
+
+/// Flags that F_SETFL changes.
+const SETTABLE: u32 = (libc::O_APPEND
+    | libc::O_NONBLOCK
+    | libc::O_ASYNC
+    | libc::O_DIRECT
+    | libc::O_NOATIME) as u32;
+
+/// F_OFD_GETLK, F_OFD_SETLK, F_OFD_SETLKW.
+const F_OFD_GETLK: i32 = 36;
+const F_OFD_SETLK: i32 = 37;
+const F_OFD_SETLKW: i32 = 38;
+const F_SETLEASE: i32 = 1024;
+const F_GETLEASE: i32 = 1025;
+const F_NOTIFY: i32 = 1026;
+const F_DUPFD_QUERY: i32 = 1027;
+
+/// fcntl(2).
+pub async fn fcntl(cx: &Cx, fd: Fd, cmd: i32, arg: u64) -> Result<u64> {
+    let files = cx.task.files();
+    let file = files.get_raw(fd)?;
+    if file.is_path_only() {
+        let allowed = matches!(
+            cmd,
+            libc::F_DUPFD | libc::F_DUPFD_CLOEXEC | libc::F_GETFD | libc::F_SETFD | libc::F_GETFL
+        );
+        if !allowed && cmd != F_DUPFD_QUERY {
+            return Err(Errno::EBADF);
+        }
+    }
+    match cmd {
+        libc::F_DUPFD | libc::F_DUPFD_CLOEXEC => {
+            let cloexec = cmd == libc::F_DUPFD_CLOEXEC;
+            // The number comes as an unsigned long and is compared as such.
+            files.install_from(arg, file, cloexec, limit(cx)).map(|fd| fd.0 as u64)
+        }
+        F_DUPFD_QUERY => {
+            let other = files.get_raw(Fd(arg as i32))?;
+            Ok(u64::from(Arc::ptr_eq(&file, &other)))
+        }
+        libc::F_GETFD => Ok(u64::from(files.cloexec(fd)?)),
+        libc::F_SETFD => {
+            files.set_cloexec(fd, arg & libc::FD_CLOEXEC as u64 != 0)?;
+            Ok(0)
+        }
+        libc::F_GETFL => Ok(u64::from(file.flags())),
+        libc::F_SETFL => set_flags(cx, &file, arg as u32).map(|()| 0),
+        libc::F_GETLK => lock::getlk(cx, &file, UserRef::new(UserAddr(arg)), OfdKind::Posix),
+        F_OFD_GETLK => lock::getlk(cx, &file, UserRef::new(UserAddr(arg)), OfdKind::Ofd),
+        libc::F_SETLK | libc::F_SETLKW => {
+            let wait = cmd == libc::F_SETLKW;
+            lock::setlk(cx, fd, &file, UserRef::new(UserAddr(arg)), OfdKind::Posix, wait).await
+        }
+        F_OFD_SETLK | F_OFD_SETLKW => {
+            let wait = cmd == F_OFD_SETLKW;
+            lock::setlk(cx, fd, &file, UserRef::new(UserAddr(arg)), OfdKind::Ofd, wait).await
+        }
+        libc::F_GETOWN => Ok(owner_number(&file)),
+        libc::F_SETOWN => set_owner(&file, arg as i32).map(|()| 0),
+        F_GETOWN_EX => {
+            let owner = *file.owner.lock();
+            cx.write_obj(UserRef::new(UserAddr(arg)), &[owner.kind, owner.id])?;
+            Ok(0)
+        }
+        F_SETOWN_EX => {
+            let [kind, id]: [i32; 2] = cx.read_obj(UserRef::new(UserAddr(arg)))?;
+            if !(0..=2).contains(&kind) {
+                return Err(Errno::EINVAL);
+            }
+            let mut owner = file.owner.lock();
+            (owner.kind, owner.id) = (kind, id);
+            Ok(0)
+        }
+        F_GETSIG => Ok(file.owner.lock().signal as u64),
+        F_SETSIG => {
+            let signal = i32::try_from(arg).ok().filter(|s| (0..=64).contains(s));
+            file.owner.lock().signal = signal.ok_or(Errno::EINVAL)?;
+            Ok(0)
+        }
+        // No leases: nobody could break one that a host process ignores.
+        F_GETLEASE => Ok(libc::F_UNLCK as u64),
+        F_SETLEASE | F_NOTIFY => Err(Errno::EINVAL),
+        _ => file.ops.fcntl(&file, cmd, arg),
+    }
+}
+
+const F_SETSIG: i32 = 10;
+const F_GETSIG: i32 = 11;
+const F_SETOWN_EX: i32 = 15;
+const F_GETOWN_EX: i32 = 16;
+const F_OWNER_PID: i32 = 1;
+const F_OWNER_PGRP: i32 = 2;
+
+/// F_GETOWN: a process, or a process group as a negative number.
+fn owner_number(file: &File) -> u64 {
+    let owner = *file.owner.lock();
+    let id = if owner.kind == F_OWNER_PGRP { -owner.id } else { owner.id };
+    i64::from(id).cast_unsigned()
+}
+
+fn set_owner(file: &File, who: i32) -> Result<()> {
+    if who == i32::MIN {
+        return Err(Errno::EINVAL);
+    }
+    let kind = if who < 0 { F_OWNER_PGRP } else { F_OWNER_PID };
+    let mut owner = file.owner.lock();
+    *owner = FileOwner { kind, id: who.abs(), signal: owner.signal };
+    Ok(())
+}
+
+/// F_SETFL: O_NOATIME needs the owner (EPERM).
+fn set_flags(cx: &Cx, file: &File, new: u32) -> Result<()> {
+    let old = file.flags();
+    let noatime = libc::O_NOATIME as u32;
+    if new & noatime != 0
+        && old & noatime == 0
+        && !crate::vfs::perm::owner_or_capable(&file.attr()?, &cx.task.creds())
+    {
+        return Err(Errno::EPERM);
+    }
+    let flags = (old & !SETTABLE) | (new & SETTABLE);
+    file.ops.set_flags(file, flags)?;
+    file.store_flags(flags);
+    Ok(())
+}
+
+/// ioctl(2): the commands that every file knows, else the file's own.
 pub fn ioctl(cx: &Cx, fd: Fd, cmd: u32, arg: u64) -> Result<u64> {
-    const FIOCLEX: u32 = 0x5451;
-    const FIONCLEX: u32 = 0x5450;
-    const FIONBIO: u32 = 0x5421;
-    const FIOASYNC: u32 = 0x5452;
     let files = cx.task.files();
     let file = files.get(fd)?;
-    match cmd {
-        FIOCLEX => files.set_cloexec(fd, true).map(|()| 0),
-        FIONCLEX => files.set_cloexec(fd, false).map(|()| 0),
-        FIONBIO | FIOASYNC => {
-            let on = cx.read_obj(UserRef::<i32>::new(UserAddr(arg)))? != 0;
-            let bit = if cmd == FIONBIO {
-                libc::O_NONBLOCK
-            } else {
-                libc::O_ASYNC
-            } as u32;
-            let flags = if on {
-                file.flags() | bit
-            } else {
-                file.flags() & !bit
-            };
-            file.ops.set_flags(&file, flags)?;
-            file.store_flags(flags);
+    match u64::from(cmd) {
+        libc::FIOCLEX => files.set_cloexec(fd, true).map(|()| 0),
+        libc::FIONCLEX => files.set_cloexec(fd, false).map(|()| 0),
+        libc::FIONBIO => {
+            let on: i32 = cx.read_obj(UserRef::new(UserAddr(arg)))?;
+            set_flag(&file, libc::O_NONBLOCK, on != 0)
+        }
+        libc::FIOASYNC => {
+            let on: i32 = cx.read_obj(UserRef::new(UserAddr(arg)))?;
+            set_flag(&file, libc::O_ASYNC, on != 0)
+        }
+        libc::FIONREAD if super::rw::is_regular(&file) => {
+            let size = file.attr()?.size;
+            let left = size.saturating_sub(*file.pos.lock());
+            let left = i32::try_from(left).unwrap_or(i32::MAX);
+            cx.write_obj(UserRef::new(UserAddr(arg)), &left)?;
+            Ok(0)
+        }
+        FIOQSIZE => {
+            let attr = file.attr()?;
+            if !matches!(
+                attr.file_type(),
+                FileType::Regular | FileType::Directory | FileType::Symlink
+            ) {
+                return Err(Errno::ENOTTY);
+            }
+            cx.write_obj(UserRef::new(UserAddr(arg)), &attr.size)?;
             Ok(0)
         }
         _ => file.ops.ioctl(cx, &file, cmd, arg),
     }
+}
+
+const FIOQSIZE: u64 = 0x5460;
+
+fn set_flag(file: &File, flag: i32, on: bool) -> Result<u64> {
+    let old = file.flags();
+    let new = if on { old | flag as u32 } else { old & !(flag as u32) };
+    if new != old {
+        file.ops.set_flags(file, new)?;
+        file.store_flags(new);
+    }
+    Ok(0)
 }

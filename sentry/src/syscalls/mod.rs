@@ -5,6 +5,7 @@
 
 pub mod arg;
 pub mod attr;
+pub mod copy;
 pub mod cred;
 pub mod dir;
 pub mod epoll;
@@ -12,12 +13,15 @@ pub mod event;
 pub mod fd;
 pub mod futex;
 pub mod limits;
+pub mod lock;
 pub mod mm;
+pub mod open;
 pub mod path;
 pub mod pipe;
 pub mod poll;
 pub mod prctl;
 pub mod process;
+pub mod rw;
 pub mod sched;
 pub mod shm;
 pub mod signal;
@@ -25,6 +29,7 @@ pub mod system;
 pub mod table;
 pub mod time;
 pub mod vm;
+pub mod xattr;
 
 pub use arg::{Arg, Fd, IntoRet};
 

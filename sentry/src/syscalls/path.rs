@@ -1,151 +1,42 @@
-//! Names: open, mkdir, unlink, rename, links, working directory.
+//! Names: mkdir(2), mknod(2), unlink(2), rename(2), link(2), symlink(2), readlink(2); chdir(2), chroot(2), getcwd(2).
 
 use super::Fd;
-use crate::executor::PollEvents;
 use crate::task::{Cx, cap};
 use crate::user::{UserAddr, UserStr};
-use crate::vfs::inode::RenameFlags;
-use crate::vfs::open::{OpenHow, VALID_FLAGS, will_create};
 use crate::vfs::perm::{self, Access};
-use crate::vfs::walk::{At, WalkFlags};
-use crate::vfs::{Dev, File, FileType, Path, names, open as vfs_open};
-use arch::abi::OpenHow as RawOpenHow;
+use crate::vfs::{At, Dev, FileType, Path, RenameFlags, WalkFlags, names};
 use arch::{Errno, Result};
-use std::sync::Arc;
 
-/// Where a path of an *at call starts. The descriptor of an absolute path is not looked at.
-pub(super) fn start(cx: &Cx, dir: Fd, path: &[u8]) -> Result<At> {
-    if dir == Fd::CWD || path.first() == Some(&b'/') {
+/// Where a path relative to `dirfd` starts. An absolute path makes `dirfd` meaningless; else EBADF.
+pub(crate) fn start(cx: &Cx, dirfd: Fd, path: &[u8]) -> Result<At> {
+    if path.first() == Some(&b'/') { Ok(At::Cwd) } else { start_at(cx, dirfd) }
+}
+
+/// Where `dirfd` is.
+pub(crate) fn start_at(cx: &Cx, dirfd: Fd) -> Result<At> {
+    if dirfd == Fd::CWD {
         return Ok(At::Cwd);
     }
-    let file = cx.task.files().get_raw(dir)?;
-    Ok(At::Dir(file.to_path()))
+    Ok(At::Dir(cx.task.files().get_raw(dirfd)?.to_path()))
 }
 
-/// The place of a path that exists, with AT_SYMLINK_NOFOLLOW, AT_SYMLINK_FOLLOW and AT_EMPTY_PATH in `flags`.
-pub(super) fn place(cx: &Cx, dir: Fd, path: &[u8], follow: bool, flags: i32) -> Result<Path> {
-    let mut walk = WalkFlags::empty();
-    walk.set(WalkFlags::FOLLOW, follow);
-    walk.set(WalkFlags::EMPTY, flags & libc::AT_EMPTY_PATH != 0);
-    let at = start(cx, dir, path)?;
-    cx.env().resolve(&at, path, walk)
-}
-
-async fn open_file(cx: &Cx, dir: Fd, path: UserStr, how: OpenHow) -> Result<Fd> {
+/// The place of a path that exists.
+pub(crate) fn place(cx: &Cx, dirfd: Fd, path: UserStr, flags: WalkFlags) -> Result<Path> {
     let path = cx.read_path(path)?;
-    let at = start(cx, dir, &path)?;
-    let files = cx.task.files();
-    let reserved = files.reserve(cx.task.group.rlimit(libc::RLIMIT_NOFILE))?;
-    let file = {
-        let env = cx.env();
-        vfs_open::open(&env, &at, &path, how)?
-    };
-    wait_open(cx, &file).await?;
-    Ok(reserved.fill(file, how.flags & libc::O_CLOEXEC as u32 != 0))
+    if path.is_empty() && !flags.contains(WalkFlags::EMPTY) {
+        return Err(Errno::ENOENT);
+    }
+    let at = start(cx, dirfd, &path)?;
+    cx.env().resolve(&at, &path, flags)
 }
 
-/// A FIFO's open waits for its peer.
-async fn wait_open(cx: &Cx, file: &Arc<File>) -> Result<()> {
-    match file.ops.open_wait(file) {
-        Err(Errno::EAGAIN) => match file.ops.wait_queue() {
-            Some(queue) => {
-                cx.wait(queue, PollEvents::all(), None, || file.ops.open_wait(file))
-                    .await
-            }
-            None => Err(Errno::EAGAIN),
-        },
-        other => other,
+/// The path of something to be made or removed, and where it starts.
+fn target(cx: &Cx, dirfd: Fd, path: UserStr) -> Result<(At, Vec<u8>)> {
+    let path = cx.read_path(path)?;
+    if path.is_empty() {
+        return Err(Errno::ENOENT);
     }
-}
-
-/// open(2).
-pub async fn open(cx: &Cx, path: UserStr, flags: u32, mode: u32) -> Result<Fd> {
-    open_file(cx, Fd::CWD, path, OpenHow::new(flags, mode)).await
-}
-
-/// openat(2).
-pub async fn openat(cx: &Cx, dir: Fd, path: UserStr, flags: u32, mode: u32) -> Result<Fd> {
-    open_file(cx, dir, path, OpenHow::new(flags, mode)).await
-}
-
-/// creat(2).
-pub async fn creat(cx: &Cx, path: UserStr, mode: u32) -> Result<Fd> {
-    let flags = (libc::O_CREAT | libc::O_WRONLY | libc::O_TRUNC) as u32;
-    open_file(cx, Fd::CWD, path, OpenHow::new(flags, mode)).await
-}
-
-/// openat2(2).
-pub async fn openat2(cx: &Cx, dir: Fd, path: UserStr, how: UserAddr, size: usize) -> Result<Fd> {
-    const LEN: usize = size_of::<RawOpenHow>();
-    if size < LEN {
-        return Err(Errno::EINVAL);
-    }
-    if size > 4096 {
-        return Err(Errno::E2BIG);
-    }
-    let mut bytes = vec![0; size];
-    cx.read_bytes(how, &mut bytes)?;
-    if bytes[LEN..].iter().any(|b| *b != 0) {
-        return Err(Errno::E2BIG);
-    }
-    let raw: RawOpenHow = bytemuck::pod_read_unaligned(&bytes[..LEN]);
-    let flags = u32::try_from(raw.flags).map_err(|_| Errno::EINVAL)?;
-    let known = arch::abi::RESOLVE_NO_XDEV
-        | arch::abi::RESOLVE_NO_MAGICLINKS
-        | arch::abi::RESOLVE_NO_SYMLINKS
-        | arch::abi::RESOLVE_BENEATH
-        | arch::abi::RESOLVE_IN_ROOT
-        | arch::abi::RESOLVE_CACHED;
-    let scoped = arch::abi::RESOLVE_BENEATH | arch::abi::RESOLVE_IN_ROOT;
-    let path_flags = (libc::O_PATH | libc::O_DIRECTORY | libc::O_NOFOLLOW | libc::O_CLOEXEC) as u32;
-    if flags & !VALID_FLAGS != 0
-        || raw.resolve & !known != 0
-        || raw.resolve & scoped == scoped
-        || raw.mode & !0o7777 != 0
-        || (raw.mode != 0 && !will_create(flags))
-        || (flags & libc::O_PATH as u32 != 0 && flags & !path_flags != 0)
-    {
-        return Err(Errno::EINVAL);
-    }
-    let mut resolve = WalkFlags::empty();
-    resolve.set(
-        WalkFlags::NO_XDEV,
-        raw.resolve & arch::abi::RESOLVE_NO_XDEV != 0,
-    );
-    resolve.set(
-        WalkFlags::NO_MAGICLINKS,
-        raw.resolve & arch::abi::RESOLVE_NO_MAGICLINKS != 0,
-    );
-    resolve.set(
-        WalkFlags::NO_SYMLINKS,
-        raw.resolve & arch::abi::RESOLVE_NO_SYMLINKS != 0,
-    );
-    resolve.set(
-        WalkFlags::BENEATH,
-        raw.resolve & arch::abi::RESOLVE_BENEATH != 0,
-    );
-    resolve.set(
-        WalkFlags::IN_ROOT,
-        raw.resolve & arch::abi::RESOLVE_IN_ROOT != 0,
-    );
-    if raw.resolve & arch::abi::RESOLVE_CACHED != 0 {
-        if flags & (libc::O_TRUNC | libc::O_CREAT | libc::O_TMPFILE) as u32 != 0 {
-            return Err(Errno::EAGAIN);
-        }
-        resolve |= WalkFlags::CACHED;
-    }
-    let mode = u32::try_from(raw.mode).map_err(|_| Errno::EINVAL)?;
-    open_file(
-        cx,
-        dir,
-        path,
-        OpenHow {
-            flags,
-            mode,
-            resolve,
-        },
-    )
-    .await
+    Ok((start(cx, dirfd, &path)?, path))
 }
 
 /// mkdir(2).
@@ -154,9 +45,9 @@ pub fn mkdir(cx: &Cx, path: UserStr, mode: u32) -> Result<()> {
 }
 
 /// mkdirat(2).
-pub fn mkdirat(cx: &Cx, dir: Fd, path: UserStr, mode: u32) -> Result<()> {
-    let path = cx.read_path(path)?;
-    names::mkdir(&cx.env(), &start(cx, dir, &path)?, &path, mode).map(drop)
+pub fn mkdirat(cx: &Cx, dirfd: Fd, path: UserStr, mode: u32) -> Result<()> {
+    let (at, path) = target(cx, dirfd, path)?;
+    names::mkdir(&cx.env(), &at, &path, mode).map(drop)
 }
 
 /// mknod(2).
@@ -165,55 +56,24 @@ pub fn mknod(cx: &Cx, path: UserStr, mode: u32, dev: u32) -> Result<()> {
 }
 
 /// mknodat(2).
-pub fn mknodat(cx: &Cx, dir: Fd, path: UserStr, mode: u32, dev: u32) -> Result<()> {
-    let path = cx.read_path(path)?;
-    names::mknod(
-        &cx.env(),
-        &start(cx, dir, &path)?,
-        &path,
-        mode,
-        Dev::decode(u64::from(dev)),
-    )
-    .map(drop)
-}
-
-/// rmdir(2).
-pub fn rmdir(cx: &Cx, path: UserStr) -> Result<()> {
-    unlinkat(cx, Fd::CWD, path, libc::AT_REMOVEDIR)
-}
-
-/// unlink(2).
-pub fn unlink(cx: &Cx, path: UserStr) -> Result<()> {
-    unlinkat(cx, Fd::CWD, path, 0)
-}
-
-/// unlinkat(2).
-pub fn unlinkat(cx: &Cx, dir: Fd, path: UserStr, flags: i32) -> Result<()> {
-    if flags & !libc::AT_REMOVEDIR != 0 {
-        return Err(Errno::EINVAL);
-    }
-    let path = cx.read_path(path)?;
-    let at = start(cx, dir, &path)?;
-    if flags & libc::AT_REMOVEDIR != 0 {
-        names::rmdir(&cx.env(), &at, &path)
-    } else {
-        names::unlink(&cx.env(), &at, &path)
-    }
+pub fn mknodat(cx: &Cx, dirfd: Fd, path: UserStr, mode: u32, dev: u32) -> Result<()> {
+    let (at, path) = target(cx, dirfd, path)?;
+    names::mknod(&cx.env(), &at, &path, mode & 0xffff, Dev::decode(u64::from(dev))).map(drop)
 }
 
 /// symlink(2).
-pub fn symlink(cx: &Cx, target: UserStr, path: UserStr) -> Result<()> {
-    symlinkat(cx, target, Fd::CWD, path)
+pub fn symlink(cx: &Cx, text: UserStr, path: UserStr) -> Result<()> {
+    symlinkat(cx, text, Fd::CWD, path)
 }
 
 /// symlinkat(2).
-pub fn symlinkat(cx: &Cx, target: UserStr, dir: Fd, path: UserStr) -> Result<()> {
-    let target = cx.read_path(target)?;
-    if target.is_empty() {
+pub fn symlinkat(cx: &Cx, text: UserStr, dirfd: Fd, path: UserStr) -> Result<()> {
+    let text = cx.read_path(text)?;
+    if text.is_empty() {
         return Err(Errno::ENOENT);
     }
-    let path = cx.read_path(path)?;
-    names::symlink(&cx.env(), &target, &start(cx, dir, &path)?, &path)
+    let (at, path) = target(cx, dirfd, path)?;
+    names::symlink(&cx.env(), &text, &at, &path)
 }
 
 /// link(2).
@@ -221,7 +81,7 @@ pub fn link(cx: &Cx, old: UserStr, new: UserStr) -> Result<()> {
     linkat(cx, Fd::CWD, old, Fd::CWD, new, 0)
 }
 
-/// linkat(2).
+/// linkat(2). AT_EMPTY_PATH needs CAP_DAC_READ_SEARCH (ENOENT).
 pub fn linkat(
     cx: &Cx,
     old_dir: Fd,
@@ -233,19 +93,40 @@ pub fn linkat(
     if flags & !(libc::AT_SYMLINK_FOLLOW | libc::AT_EMPTY_PATH) != 0 {
         return Err(Errno::EINVAL);
     }
-    if flags & libc::AT_EMPTY_PATH != 0 && !cx.task.creds().has_cap(cap::DAC_READ_SEARCH) {
-        return Err(Errno::ENOENT);
+    let mut walk = WalkFlags::empty();
+    walk.set(WalkFlags::FOLLOW, flags & libc::AT_SYMLINK_FOLLOW != 0);
+    if flags & libc::AT_EMPTY_PATH != 0 {
+        if !cx.task.creds().has_cap(cap::DAC_READ_SEARCH) {
+            return Err(Errno::ENOENT);
+        }
+        walk |= WalkFlags::EMPTY;
     }
-    let old = cx.read_path(old)?;
-    let new = cx.read_path(new)?;
-    let from = place(
-        cx,
-        old_dir,
-        &old,
-        flags & libc::AT_SYMLINK_FOLLOW != 0,
-        flags,
-    )?;
-    names::link(&cx.env(), &from, &start(cx, new_dir, &new)?, &new)
+    let old = place(cx, old_dir, old, walk)?;
+    let (at, path) = target(cx, new_dir, new)?;
+    names::link(&cx.env(), &old, &at, &path)
+}
+
+/// unlink(2).
+pub fn unlink(cx: &Cx, path: UserStr) -> Result<()> {
+    unlinkat(cx, Fd::CWD, path, 0)
+}
+
+/// rmdir(2).
+pub fn rmdir(cx: &Cx, path: UserStr) -> Result<()> {
+    unlinkat(cx, Fd::CWD, path, libc::AT_REMOVEDIR)
+}
+
+/// unlinkat(2).
+pub fn unlinkat(cx: &Cx, dirfd: Fd, path: UserStr, flags: i32) -> Result<()> {
+    if flags & !libc::AT_REMOVEDIR != 0 {
+        return Err(Errno::EINVAL);
+    }
+    let (at, path) = target(cx, dirfd, path)?;
+    if flags & libc::AT_REMOVEDIR != 0 {
+        names::rmdir(&cx.env(), &at, &path)
+    } else {
+        names::unlink(&cx.env(), &at, &path)
+    }
 }
 
 /// rename(2).
@@ -268,80 +149,80 @@ pub fn renameat2(
     flags: u32,
 ) -> Result<()> {
     let flags = RenameFlags::from_bits(flags).ok_or(Errno::EINVAL)?;
-    let old = cx.read_path(old)?;
-    let new = cx.read_path(new)?;
-    let (from, to) = (start(cx, old_dir, &old)?, start(cx, new_dir, &new)?);
-    names::rename(&cx.env(), &from, &old, &to, &new, flags)
+    if flags.contains(RenameFlags::EXCHANGE)
+        && flags.intersects(RenameFlags::NOREPLACE | RenameFlags::WHITEOUT)
+    {
+        return Err(Errno::EINVAL);
+    }
+    let (old_at, old) = target(cx, old_dir, old)?;
+    let (new_at, new) = target(cx, new_dir, new)?;
+    names::rename(&cx.env(), &old_at, &old, &new_at, &new, flags)
 }
 
 /// readlink(2).
-pub fn readlink(cx: &Cx, path: UserStr, buf: UserAddr, len: i32) -> Result<usize> {
-    readlinkat(cx, Fd::CWD, path, buf, len)
+pub fn readlink(cx: &Cx, path: UserStr, buf: UserAddr, size: i32) -> Result<usize> {
+    readlinkat(cx, Fd::CWD, path, buf, size)
 }
 
-/// readlinkat(2). An empty path means the descriptor, which must be of a symbolic link then.
-pub fn readlinkat(cx: &Cx, dir: Fd, path: UserStr, buf: UserAddr, len: i32) -> Result<usize> {
-    let len = usize::try_from(len)
-        .ok()
-        .filter(|n| *n > 0)
-        .ok_or(Errno::EINVAL)?;
+/// readlinkat(2). An empty path reads the link that `dirfd` is (O_PATH); then what is no link is ENOENT.
+pub fn readlinkat(cx: &Cx, dirfd: Fd, path: UserStr, buf: UserAddr, size: i32) -> Result<usize> {
+    let size = usize::try_from(size).ok().filter(|&n| n > 0).ok_or(Errno::EINVAL)?;
     let path = cx.read_path(path)?;
-    let found = place(cx, dir, &path, false, libc::AT_EMPTY_PATH)?;
-    let text = names::readlink(&cx.env(), &found).map_err(|e| {
-        // Linux: ENOENT for an empty path that is not a link's.
-        if path.is_empty() && e == Errno::EINVAL {
-            Errno::ENOENT
-        } else {
-            e
-        }
-    })?;
-    let n = text.len().min(len);
+    let at = start(cx, dirfd, &path)?;
+    let env = cx.env();
+    let place = env.resolve(&at, &path, WalkFlags::EMPTY)?;
+    let text = match names::readlink(&env, &place) {
+        Err(Errno::EINVAL) if path.is_empty() => Err(Errno::ENOENT),
+        other => other,
+    }?;
+    let n = text.len().min(size);
     cx.write_bytes(buf, &text[..n])?;
     Ok(n)
 }
 
-fn enter(cx: &Cx, place: &Path) -> Result<()> {
-    if place.inode().file_type() != FileType::Directory {
-        return Err(Errno::ENOTDIR);
-    }
-    perm::path(&cx.env(), place, Access::EXEC)
+/// A directory that may be gone to.
+fn directory(cx: &Cx, path: UserStr) -> Result<Path> {
+    let dir = place(cx, Fd::CWD, path, WalkFlags::FOLLOW | WalkFlags::DIRECTORY)?;
+    perm::path(&cx.env(), &dir, Access::EXEC)?;
+    Ok(dir)
 }
 
 /// chdir(2).
 pub fn chdir(cx: &Cx, path: UserStr) -> Result<()> {
-    let path = cx.read_path(path)?;
-    let to = place(cx, Fd::CWD, &path, true, 0)?;
-    enter(cx, &to)?;
-    cx.task.fs().set_cwd(to);
+    let dir = directory(cx, path)?;
+    cx.task.fs().set_cwd(dir);
     Ok(())
 }
 
 /// fchdir(2).
 pub fn fchdir(cx: &Cx, fd: Fd) -> Result<()> {
-    let file = cx.task.files().get_raw(fd)?;
-    let to = file.path().cloned().ok_or(Errno::ENOTDIR)?;
-    enter(cx, &to)?;
-    cx.task.fs().set_cwd(to);
+    let dir = cx.task.files().get_raw(fd)?.to_path();
+    if dir.inode().file_type() != FileType::Directory {
+        return Err(Errno::ENOTDIR);
+    }
+    perm::path(&cx.env(), &dir, Access::EXEC)?;
+    cx.task.fs().set_cwd(dir);
     Ok(())
 }
 
-/// chroot(2).
+/// chroot(2). EPERM without CAP_SYS_CHROOT.
 pub fn chroot(cx: &Cx, path: UserStr) -> Result<()> {
-    let path = cx.read_path(path)?;
-    let to = place(cx, Fd::CWD, &path, true, 0)?;
-    enter(cx, &to)?;
+    let dir = directory(cx, path)?;
     if !cx.task.creds().has_cap(cap::SYS_CHROOT) {
         return Err(Errno::EPERM);
     }
-    cx.task.fs().set_root(to);
+    cx.task.fs().set_root(dir);
     Ok(())
 }
 
-/// getcwd(2): the length with its NUL.
+/// getcwd(2): the length with its NUL. ENOENT in a directory that is gone, ERANGE if it doesn't fit.
 pub fn getcwd(cx: &Cx, buf: UserAddr, size: usize) -> Result<usize> {
     let (root, cwd) = cx.task.fs().root_and_cwd();
     let mut text = cwd.cwd_text(&root).ok_or(Errno::ENOENT)?;
     text.push(0);
+    if text.len() > crate::user::memory::PATH_MAX {
+        return Err(Errno::ENAMETOOLONG);
+    }
     if text.len() > size {
         return Err(Errno::ERANGE);
     }

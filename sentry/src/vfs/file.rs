@@ -30,6 +30,9 @@ pub enum SeekFrom {
     Hole(i64),
 }
 
+/// As the offset of a write: at the end of the file, wherever that is.
+pub const APPEND: u64 = u64::MAX;
+
 /// What a mapping wants of a file.
 #[derive(Clone, Copy, Debug)]
 pub struct MapRequest {
@@ -86,13 +89,13 @@ pub trait FileOps: Send + Sync + Any {
         Err(Errno::EINVAL)
     }
 
-    /// write(2) at `offset`. With O_APPEND the implementation writes at the end, whatever `offset`
-    /// says, and the new position is returned by [`FileOps::append_position`].
+    /// write(2) at `offset`, or at the end if that is [`APPEND`] (O_APPEND, RWF_APPEND); then [`FileOps::append_position`]
+    /// tells where it ended. Ignored by files without a position.
     fn write(&self, _file: &File, _offset: u64, _src: &mut dyn Source) -> Result<usize> {
         Err(Errno::EINVAL)
     }
 
-    /// After an O_APPEND write: where the file ends now. `None`: no append semantics.
+    /// After a write at [`APPEND`]: where it ended. `None`: no append semantics.
     fn append_position(&self) -> Option<u64> {
         None
     }
@@ -155,6 +158,11 @@ pub trait FileOps: Send + Sync + Any {
     /// fcntl(2) commands that only some files have: F_SETPIPE_SZ, F_GETPIPE_SZ, F_ADD_SEALS, F_GET_SEALS.
     fn fcntl(&self, _file: &File, _cmd: i32, _arg: u64) -> Result<u64> {
         Err(Errno::EINVAL)
+    }
+
+    /// Whether [`FileOps::sync`] and [`FileOps::fallocate`] may sleep: they are then called on the blocking pool.
+    fn sleeps(&self) -> bool {
+        false
     }
 
     /// F_SETFL is about to change O_APPEND, O_NONBLOCK, O_ASYNC, O_DIRECT or O_NOATIME.

@@ -29,13 +29,14 @@ pub mod path;
 pub mod perm;
 pub mod superblock;
 pub mod walk;
+pub mod xattr;
 
 pub use attr::{Attr, Dev, FileType, SetAttr, Timestamp};
 pub use context::FsContext;
 pub use dentry::Dentry;
 pub use devices::{DeviceRegistry, Driver};
 pub use fdtable::FdTable;
-pub use file::{DirSink, File, FileOps, FileWatcher, MapRequest, MapSource, SeekFrom};
+pub use file::{APPEND, DirSink, File, FileOps, FileWatcher, MapRequest, MapSource, SeekFrom};
 pub use inode::{
     FileInode, Inode, InodeExt, InodeRef, Link, NewNode, RenameFlags, Target, XattrFlags,
 };

@@ -2,7 +2,6 @@
 
 use super::attr::FileType;
 use super::dentry::Dentry;
-use super::inode::NewNode;
 use super::mount::MountFlags;
 use super::perm::{self, Access};
 use super::walk::{At, Env, Last, Walk, WalkFlags};
@@ -87,7 +86,7 @@ impl OpenHow {
     }
 
     /// build_open_flags: EINVAL for combinations that make no sense.
-    fn check(&mut self) -> Result<()> {
+    pub fn check(&mut self) -> Result<()> {
         if self.flags & TMPFILE_BIT != 0 {
             if self.flags & (DIRECTORY | CREAT) != DIRECTORY
                 || !self.access().contains(Access::WRITE)

@@ -66,7 +66,7 @@ pub trait FileSystem: Any + Send + Sync {
     }
 }
 
-static NEXT_MINOR: AtomicU32 = AtomicU32::new(1);
+static NEXT_MINOR: AtomicU32 = AtomicU32::new(32);
 
 /// A device number for a file system without a device (get_anon_bdev).
 pub fn anon_dev() -> Dev {

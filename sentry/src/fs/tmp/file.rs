@@ -3,7 +3,7 @@
 use super::data::seal;
 use super::node::{Body, TmpNode};
 use crate::user::{Sink, Source};
-use crate::vfs::{DirSink, File, FileOps, FileType, Inode, MapRequest, MapSource, SeekFrom};
+use crate::vfs::{APPEND, DirSink, File, FileOps, FileType, Inode, MapRequest, MapSource, SeekFrom};
 use arch::{Errno, Result};
 use std::any::Any;
 use std::sync::Arc;
@@ -66,8 +66,8 @@ impl FileOps for TmpFile {
         self.node.data()?.read(offset, dst)
     }
 
-    fn write(&self, file: &File, offset: u64, src: &mut dyn Source) -> Result<usize> {
-        let at = (!file.has(libc::O_APPEND)).then_some(offset);
+    fn write(&self, _file: &File, offset: u64, src: &mut dyn Source) -> Result<usize> {
+        let at = (offset != APPEND).then_some(offset);
         let (n, end) = self.node.data()?.write(&self.node.shared, at, src)?;
         self.appended.store(end, Ordering::Relaxed);
         if n > 0 {
