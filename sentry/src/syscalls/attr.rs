@@ -54,7 +54,11 @@ pub fn newfstatat(cx: &Cx, dirfd: Fd, name: UserStr, out: UserRef<Stat>, flags: 
 }
 
 fn statx_time(t: Timestamp) -> StatxTimestamp {
-    StatxTimestamp { sec: t.sec, nsec: t.nsec, pad: 0 }
+    StatxTimestamp {
+        sec: t.sec,
+        nsec: t.nsec,
+        pad: 0,
+    }
 }
 
 fn to_statx(attr: &Attr, place: &Path) -> Statx {
@@ -153,14 +157,7 @@ pub fn fchown(cx: &Cx, fd: Fd, uid: u32, gid: u32) -> Result<()> {
 }
 
 /// fchownat(2).
-pub fn fchownat(
-    cx: &Cx,
-    dirfd: Fd,
-    name: UserStr,
-    uid: u32,
-    gid: u32,
-    flags: i32,
-) -> Result<()> {
+pub fn fchownat(cx: &Cx, dirfd: Fd, name: UserStr, uid: u32, gid: u32, flags: i32) -> Result<()> {
     let walk = at_flags(flags, 0)?;
     let place = place_or_fd(cx, dirfd, name, walk)?;
     change::chown(&cx.env(), &place, id(uid), id(gid))
@@ -211,12 +208,7 @@ fn read_pair<T: bytemuck::AnyBitPattern>(cx: &Cx, from: UserRef<[T; 2]>) -> Resu
 }
 
 /// futimesat(2).
-pub fn futimesat(
-    cx: &Cx,
-    dirfd: Fd,
-    name: UserStr,
-    times: UserRef<[Timeval; 2]>,
-) -> Result<()> {
+pub fn futimesat(cx: &Cx, dirfd: Fd, name: UserStr, times: UserRef<[Timeval; 2]>) -> Result<()> {
     let (atime, mtime) = match times.non_null() {
         None => (SetTime::Now, SetTime::Now),
         Some(times) => {
@@ -224,7 +216,10 @@ pub fn futimesat(
                 if !(0..1_000_000).contains(&t.usec) {
                     return Err(Errno::EINVAL);
                 }
-                Ok(SetTime::At(Timestamp { sec: t.sec, nsec: t.usec as u32 * 1000 }))
+                Ok(SetTime::At(Timestamp {
+                    sec: t.sec,
+                    nsec: t.usec as u32 * 1000,
+                }))
             };
             let [atime, mtime] = read_pair(cx, times)?;
             (micro(atime)?, micro(mtime)?)
@@ -284,7 +279,11 @@ pub fn faccessat2(cx: &Cx, dirfd: Fd, name: UserStr, mode: u32, flags: i32) -> R
     }
     let at = path::start(cx, dirfd, &name)?;
     let place = env.resolve(&at, &name, walk)?;
-    if wanted.is_empty() { Ok(()) } else { change::access(&env, &place, wanted) }
+    if wanted.is_empty() {
+        Ok(())
+    } else {
+        change::access(&env, &place, wanted)
+    }
 }
 
 /// What access(2) asks about: the real ids, and root's capabilities only for a real root.

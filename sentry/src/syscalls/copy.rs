@@ -62,8 +62,13 @@ pub fn copy_file_range(
         return Err(Errno::EOVERFLOW);
     }
     let left = src.attr()?.size.saturating_sub(src_pos);
-    let len = len.min(usize::try_from(left).unwrap_or(usize::MAX)).min(MOST);
-    let same = src.path().zip(dst.path()).is_some_and(|(a, b)| Arc::ptr_eq(a.inode(), b.inode()));
+    let len = len
+        .min(usize::try_from(left).unwrap_or(usize::MAX))
+        .min(MOST);
+    let same = src
+        .path()
+        .zip(dst.path())
+        .is_some_and(|(a, b)| Arc::ptr_eq(a.inode(), b.inode()));
     if same && src_pos < dst_pos + len as u64 && dst_pos < src_pos + len as u64 && len > 0 {
         return Err(Errno::EINVAL);
     }
@@ -74,7 +79,13 @@ pub fn copy_file_range(
     crate::vfs::change::strip_privileges(&cx.task.creds(), &dst)?;
     let mut done = 0;
     while done < len {
-        match step(&src, src_pos + done as u64, &dst, dst_pos + done as u64, len - done) {
+        match step(
+            &src,
+            src_pos + done as u64,
+            &dst,
+            dst_pos + done as u64,
+            len - done,
+        ) {
             Ok(0) => break,
             Ok(n) => done += n,
             Err(_) if done > 0 => break,

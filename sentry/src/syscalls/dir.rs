@@ -18,8 +18,19 @@ struct Entries {
 
 impl DirSink for Entries {
     fn entry(&mut self, ino: u64, next: u64, dtype: u8, name: &[u8]) -> bool {
-        let push = if self.old_format { push_dirent } else { push_dirent64 };
-        let taken = push(&mut self.bytes, self.limit, ino, next.cast_signed(), dtype, name);
+        let push = if self.old_format {
+            push_dirent
+        } else {
+            push_dirent64
+        };
+        let taken = push(
+            &mut self.bytes,
+            self.limit,
+            ino,
+            next.cast_signed(),
+            dtype,
+            name,
+        );
         self.full |= !taken;
         taken
     }
@@ -30,7 +41,9 @@ const MAX: usize = 1 << 20;
 
 fn entries(cx: &Cx, fd: Fd, buf: UserAddr, size: u32, old_format: bool) -> Result<usize> {
     let file = cx.task.files().get(fd)?;
-    let Some(path) = file.path() else { return Err(Errno::ENOTDIR) };
+    let Some(path) = file.path() else {
+        return Err(Errno::ENOTDIR);
+    };
     if path.inode().file_type() != FileType::Directory {
         return Err(Errno::ENOTDIR);
     }
@@ -39,7 +52,12 @@ fn entries(cx: &Cx, fd: Fd, buf: UserAddr, size: u32, old_format: bool) -> Resul
         return Err(Errno::ENOENT);
     }
     let limit = (size as usize).min(MAX);
-    let mut out = Entries { bytes: Vec::new(), limit, old_format, full: false };
+    let mut out = Entries {
+        bytes: Vec::new(),
+        limit,
+        old_format,
+        full: false,
+    };
     let mut pos = file.pos.lock();
     let mut new = *pos;
     file.ops.readdir(&file, &mut new, &mut out)?;

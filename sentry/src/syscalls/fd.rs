@@ -54,16 +54,15 @@ pub fn close_range(cx: &Cx, first: u32, last: u32, flags: u32) -> Result<()> {
         let own = cx.task.files().fork();
         *cx.task.files.lock() = own;
     }
-    cx.task.files().close_range(first, last, flags & CLOEXEC != 0);
+    cx.task
+        .files()
+        .close_range(first, last, flags & CLOEXEC != 0);
     Ok(())
 }
 
 /// Flags that F_SETFL changes.
-const SETTABLE: u32 = (libc::O_APPEND
-    | libc::O_NONBLOCK
-    | libc::O_ASYNC
-    | libc::O_DIRECT
-    | libc::O_NOATIME) as u32;
+const SETTABLE: u32 =
+    (libc::O_APPEND | libc::O_NONBLOCK | libc::O_ASYNC | libc::O_DIRECT | libc::O_NOATIME) as u32;
 
 /// F_OFD_GETLK, F_OFD_SETLK, F_OFD_SETLKW.
 const F_OFD_GETLK: i32 = 36;
@@ -91,7 +90,9 @@ pub async fn fcntl(cx: &Cx, fd: Fd, cmd: i32, arg: u64) -> Result<u64> {
         libc::F_DUPFD | libc::F_DUPFD_CLOEXEC => {
             let cloexec = cmd == libc::F_DUPFD_CLOEXEC;
             // The number comes as an unsigned long and is compared as such.
-            files.install_from(arg, file, cloexec, limit(cx)).map(|fd| fd.0 as u64)
+            files
+                .install_from(arg, file, cloexec, limit(cx))
+                .map(|fd| fd.0 as u64)
         }
         F_DUPFD_QUERY => {
             let other = files.get_raw(Fd(arg as i32))?;
@@ -108,11 +109,27 @@ pub async fn fcntl(cx: &Cx, fd: Fd, cmd: i32, arg: u64) -> Result<u64> {
         F_OFD_GETLK => lock::getlk(cx, &file, UserRef::new(UserAddr(arg)), OfdKind::Ofd),
         libc::F_SETLK | libc::F_SETLKW => {
             let wait = cmd == libc::F_SETLKW;
-            lock::setlk(cx, fd, &file, UserRef::new(UserAddr(arg)), OfdKind::Posix, wait).await
+            lock::setlk(
+                cx,
+                fd,
+                &file,
+                UserRef::new(UserAddr(arg)),
+                OfdKind::Posix,
+                wait,
+            )
+            .await
         }
         F_OFD_SETLK | F_OFD_SETLKW => {
             let wait = cmd == F_OFD_SETLKW;
-            lock::setlk(cx, fd, &file, UserRef::new(UserAddr(arg)), OfdKind::Ofd, wait).await
+            lock::setlk(
+                cx,
+                fd,
+                &file,
+                UserRef::new(UserAddr(arg)),
+                OfdKind::Ofd,
+                wait,
+            )
+            .await
         }
         libc::F_GETOWN => Ok(owner_number(&file)),
         libc::F_SETOWN => set_owner(&file, arg as i32).map(|()| 0),
@@ -153,7 +170,11 @@ const F_OWNER_PGRP: i32 = 2;
 /// F_GETOWN: a process, or a process group as a negative number.
 fn owner_number(file: &File) -> u64 {
     let owner = *file.owner.lock();
-    let id = if owner.kind == F_OWNER_PGRP { -owner.id } else { owner.id };
+    let id = if owner.kind == F_OWNER_PGRP {
+        -owner.id
+    } else {
+        owner.id
+    };
     i64::from(id).cast_unsigned()
 }
 
@@ -163,7 +184,11 @@ fn set_owner(file: &File, who: i32) -> Result<()> {
     }
     let kind = if who < 0 { F_OWNER_PGRP } else { F_OWNER_PID };
     let mut owner = file.owner.lock();
-    *owner = FileOwner { kind, id: who.abs(), signal: owner.signal };
+    *owner = FileOwner {
+        kind,
+        id: who.abs(),
+        signal: owner.signal,
+    };
     Ok(())
 }
 
@@ -224,7 +249,11 @@ const FIOQSIZE: u64 = 0x5460;
 
 fn set_flag(file: &File, flag: i32, on: bool) -> Result<u64> {
     let old = file.flags();
-    let new = if on { old | flag as u32 } else { old & !(flag as u32) };
+    let new = if on {
+        old | flag as u32
+    } else {
+        old & !(flag as u32)
+    };
     if new != old {
         file.ops.set_flags(file, new)?;
         file.store_flags(new);

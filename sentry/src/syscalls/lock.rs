@@ -22,7 +22,9 @@ pub enum OfdKind {
 
 /// The locks of a file's inode. ENOLCK for what has no inode of its own.
 fn locks(file: &File) -> Result<&InodeLocks> {
-    file.path().map(|p| p.inode().ext().locks()).ok_or(Errno::ENOLCK)
+    file.path()
+        .map(|p| p.inode().ext().locks())
+        .ok_or(Errno::ENOLCK)
 }
 
 /// flock(2).
@@ -38,7 +40,10 @@ pub async fn flock(cx: &Cx, fd: Fd, op: i32) -> Result<()> {
     if op & libc::LOCK_NB != 0 {
         return locks.flock(&file, wanted);
     }
-    cx.wait(&locks.changed, PollEvents::all(), None, || locks.flock(&file, wanted)).await
+    cx.wait(&locks.changed, PollEvents::all(), None, || {
+        locks.flock(&file, wanted)
+    })
+    .await
 }
 
 /// First and last byte that a `struct flock` means. EINVAL before the start of the file, EOVERFLOW past its end.
@@ -81,14 +86,28 @@ pub(crate) fn getlk(cx: &Cx, file: &File, at: UserRef<Flock>, kind: OfdKind) -> 
     };
     let (start, end) = range(file, &lock)?;
     let (owner, pid) = owner(cx, file, kind);
-    let wanted = Range { owner, pid, write, start, end };
+    let wanted = Range {
+        owner,
+        pid,
+        write,
+        start,
+        end,
+    };
     match locks(file)?.conflict(&wanted) {
         None => lock.kind = libc::F_UNLCK as i16,
         Some(held) => {
-            lock.kind = if held.write { libc::F_WRLCK } else { libc::F_RDLCK } as i16;
+            lock.kind = if held.write {
+                libc::F_WRLCK
+            } else {
+                libc::F_RDLCK
+            } as i16;
             lock.whence = libc::SEEK_SET as i16;
             lock.start = held.start.cast_signed();
-            lock.len = if held.end == TO_END { 0 } else { (held.end - held.start + 1).cast_signed() };
+            lock.len = if held.end == TO_END {
+                0
+            } else {
+                (held.end - held.start + 1).cast_signed()
+            };
             lock.pid = held.pid;
         }
     }
@@ -133,7 +152,13 @@ pub(crate) async fn setlk(
         _ => return Err(Errno::EINVAL),
     };
     let locks = locks(file)?;
-    let wanted = Range { owner, pid, write, start, end };
+    let wanted = Range {
+        owner,
+        pid,
+        write,
+        start,
+        end,
+    };
     if wait {
         let guard = WaitGuard(NEXT_WAIT.fetch_add(1, Ordering::Relaxed));
         let op = || locks.set(file, &wanted, Some(guard.0));
@@ -143,7 +168,11 @@ pub(crate) async fn setlk(
     }
     // Another thread may have closed the descriptor meanwhile, and with it the locks that were there: this one came too late.
     if let Owner::Posix(_) = owner
-        && !cx.task.files().get_raw(fd).is_ok_and(|now| Arc::ptr_eq(&now, file))
+        && !cx
+            .task
+            .files()
+            .get_raw(fd)
+            .is_ok_and(|now| Arc::ptr_eq(&now, file))
     {
         let _ = locks.unset(owner, start, end);
         return Err(Errno::EBADF);

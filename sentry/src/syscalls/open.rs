@@ -13,7 +13,10 @@ use std::sync::Arc;
 /// Waits for what an open waits for: a FIFO's other end.
 pub(crate) async fn wait_open(cx: &Cx, file: &Arc<File>) -> Result<()> {
     match file.ops.wait_queue() {
-        Some(queue) => cx.wait(queue, PollEvents::all(), None, || file.ops.open_wait(file)).await,
+        Some(queue) => {
+            cx.wait(queue, PollEvents::all(), None, || file.ops.open_wait(file))
+                .await
+        }
         None => Ok(()),
     }
 }
@@ -26,8 +29,14 @@ async fn open_fd(cx: &Cx, dirfd: Fd, path: UserStr, mut how: OpenHow) -> Result<
     }
     let files = cx.task.files();
     let slot = files.reserve(cx.task.group.rlimit(libc::RLIMIT_NOFILE))?;
-    let scoped = how.resolve.intersects(WalkFlags::BENEATH | WalkFlags::IN_ROOT);
-    let at = if scoped { path::start_at(cx, dirfd)? } else { path::start(cx, dirfd, &path)? };
+    let scoped = how
+        .resolve
+        .intersects(WalkFlags::BENEATH | WalkFlags::IN_ROOT);
+    let at = if scoped {
+        path::start_at(cx, dirfd)?
+    } else {
+        path::start(cx, dirfd, &path)?
+    };
     let file = open_at(cx, &at, &path, how)?;
     wait_open(cx, &file).await?;
     Ok(slot.fill(file, how.flags & libc::O_CLOEXEC as u32 != 0))
@@ -120,7 +129,11 @@ fn decode_how(flags: u64, mode: u64, resolve: u64) -> Result<OpenHow> {
     if walk.contains(WalkFlags::CACHED) && (creates || flags & libc::O_TRUNC as u32 != 0) {
         return Err(Errno::EAGAIN);
     }
-    Ok(OpenHow { flags, mode: mode as u32, resolve: walk })
+    Ok(OpenHow {
+        flags,
+        mode: mode as u32,
+        resolve: walk,
+    })
 }
 
 /// close(2).

@@ -9,7 +9,11 @@ use arch::{Errno, Result};
 
 /// Where a path relative to `dirfd` starts. An absolute path makes `dirfd` meaningless; else EBADF.
 pub(crate) fn start(cx: &Cx, dirfd: Fd, path: &[u8]) -> Result<At> {
-    if path.first() == Some(&b'/') { Ok(At::Cwd) } else { start_at(cx, dirfd) }
+    if path.first() == Some(&b'/') {
+        Ok(At::Cwd)
+    } else {
+        start_at(cx, dirfd)
+    }
 }
 
 /// Where `dirfd` is.
@@ -58,7 +62,14 @@ pub fn mknod(cx: &Cx, path: UserStr, mode: u32, dev: u32) -> Result<()> {
 /// mknodat(2).
 pub fn mknodat(cx: &Cx, dirfd: Fd, path: UserStr, mode: u32, dev: u32) -> Result<()> {
     let (at, path) = target(cx, dirfd, path)?;
-    names::mknod(&cx.env(), &at, &path, mode & 0xffff, Dev::decode(u64::from(dev))).map(drop)
+    names::mknod(
+        &cx.env(),
+        &at,
+        &path,
+        mode & 0xffff,
+        Dev::decode(u64::from(dev)),
+    )
+    .map(drop)
 }
 
 /// symlink(2).
@@ -166,7 +177,10 @@ pub fn readlink(cx: &Cx, path: UserStr, buf: UserAddr, size: i32) -> Result<usiz
 
 /// readlinkat(2). An empty path reads the link that `dirfd` is (O_PATH); then what is no link is ENOENT.
 pub fn readlinkat(cx: &Cx, dirfd: Fd, path: UserStr, buf: UserAddr, size: i32) -> Result<usize> {
-    let size = usize::try_from(size).ok().filter(|&n| n > 0).ok_or(Errno::EINVAL)?;
+    let size = usize::try_from(size)
+        .ok()
+        .filter(|&n| n > 0)
+        .ok_or(Errno::EINVAL)?;
     let path = cx.read_path(path)?;
     let at = start(cx, dirfd, &path)?;
     let env = cx.env();

@@ -30,22 +30,38 @@ struct How {
 }
 
 impl How {
-    const PLAIN: Self =
-        Self { place: Where::Position, nowait: false, append: false, no_append: false, sync: None };
+    const PLAIN: Self = Self {
+        place: Where::Position,
+        nowait: false,
+        append: false,
+        no_append: false,
+        sync: None,
+    };
 
     const fn at(offset: u64) -> Self {
-        Self { place: Where::At(offset), ..Self::PLAIN }
+        Self {
+            place: Where::At(offset),
+            ..Self::PLAIN
+        }
     }
 }
 
 fn readable(cx: &Cx, fd: Fd) -> Result<Arc<File>> {
     let file = cx.task.files().get(fd)?;
-    if file.readable() { Ok(file) } else { Err(Errno::EBADF) }
+    if file.readable() {
+        Ok(file)
+    } else {
+        Err(Errno::EBADF)
+    }
 }
 
 fn writable(cx: &Cx, fd: Fd) -> Result<Arc<File>> {
     let file = cx.task.files().get(fd)?;
-    if file.writable() { Ok(file) } else { Err(Errno::EBADF) }
+    if file.writable() {
+        Ok(file)
+    } else {
+        Err(Errno::EBADF)
+    }
 }
 
 /// A file offset as a pread(2) passes it: EINVAL if negative.
@@ -55,7 +71,11 @@ fn offset(raw: i64) -> Result<u64> {
 
 /// ESPIPE unless the file has positions.
 fn positioned(file: &File) -> Result<()> {
-    if file.ops.seekable() { Ok(()) } else { Err(Errno::ESPIPE) }
+    if file.ops.seekable() {
+        Ok(())
+    } else {
+        Err(Errno::ESPIPE)
+    }
 }
 
 /// Reads into `sink`, waiting for data unless told not to.
@@ -85,7 +105,10 @@ async fn read_into(file: &File, cx: &Cx, sink: &mut (dyn Sink + Send), how: How)
 /// Something has been read: access time, IN_ACCESS.
 pub(crate) fn accessed(file: &File) {
     if let Some(path) = file.path() {
-        if matches!(path.inode().file_type(), FileType::Regular | FileType::Directory) {
+        if matches!(
+            path.inode().file_type(),
+            FileType::Regular | FileType::Directory
+        ) {
             change::touch_atime(path, file.flags());
         }
         notify::path(path, libc::IN_ACCESS);
@@ -142,7 +165,8 @@ pub(crate) fn size_room(cx: &Cx, file: &File, at: u64) -> Result<usize> {
 }
 
 pub(crate) fn is_regular(file: &File) -> bool {
-    file.path().is_some_and(|p| p.inode().file_type() == FileType::Regular)
+    file.path()
+        .is_some_and(|p| p.inode().file_type() == FileType::Regular)
 }
 
 /// One attempt of a write.
@@ -161,7 +185,9 @@ fn write_once(cx: &Cx, file: &File, src: &mut (dyn Source + Send), how: How) -> 
             let mut pos = file.pos.lock();
             let at = if append { APPEND } else { *pos };
             let left = size_room(cx, file, at)?;
-            let n = file.ops.write(file, at, &mut Limited { inner: src, left })?;
+            let n = file
+                .ops
+                .write(file, at, &mut Limited { inner: src, left })?;
             *pos = match file.ops.append_position() {
                 Some(end) if append && n > 0 => end,
                 _ => *pos + n as u64,
@@ -172,14 +198,22 @@ fn write_once(cx: &Cx, file: &File, src: &mut (dyn Source + Send), how: How) -> 
 }
 
 /// Writes all of `src`, waiting for room unless told not to. What was written before an error or a signal counts.
-async fn write_from(file: &File, cx: &Cx, src: &mut (dyn Source + Send), how: How) -> Result<usize> {
+async fn write_from(
+    file: &File,
+    cx: &Cx,
+    src: &mut (dyn Source + Send),
+    how: How,
+) -> Result<usize> {
     change::strip_privileges(&cx.task.creds(), file)?;
     let waits = !file.nonblocking() && !how.nowait;
     let mut done = 0;
     let result = loop {
         let result = match file.ops.wait_queue() {
             Some(queue) if waits => {
-                cx.wait(queue, PollEvents::WRITABLE, None, || write_once(cx, file, src, how)).await
+                cx.wait(queue, PollEvents::WRITABLE, None, || {
+                    write_once(cx, file, src, how)
+                })
+                .await
             }
             _ => write_once(cx, file, src, how),
         };
@@ -218,7 +252,11 @@ async fn sync_after(cx: &Cx, file: &Arc<File>, how: How) -> Result<()> {
         None if data => !full,
         None => return Ok(()),
     };
-    if is_regular(file) { sync_file(cx, file, data_only).await } else { Ok(()) }
+    if is_regular(file) {
+        sync_file(cx, file, data_only).await
+    } else {
+        Ok(())
+    }
 }
 
 async fn sync_file(cx: &Cx, file: &Arc<File>, data_only: bool) -> Result<()> {
@@ -227,7 +265,10 @@ async fn sync_file(cx: &Cx, file: &Arc<File>, data_only: bool) -> Result<()> {
     }
     let file = Arc::clone(file);
     let cell = Arc::clone(cx.task.cell());
-    cx.kernel().executor.blocking(cell, move || file.ops.sync(&file, data_only)).await
+    cx.kernel()
+        .executor
+        .blocking(cell, move || file.ops.sync(&file, data_only))
+        .await
 }
 
 /// read(2).
@@ -325,7 +366,11 @@ const RWF_NOAPPEND: i32 = 0x20;
 
 /// Decodes preadv2(2)'s offset and flags: EOPNOTSUPP for flags that are unknown or mean nothing here.
 fn rwf(pos: i64, flags: i32, write: bool) -> Result<How> {
-    let mut how = if pos == -1 { How::PLAIN } else { How::at(offset(pos)?) };
+    let mut how = if pos == -1 {
+        How::PLAIN
+    } else {
+        How::at(offset(pos)?)
+    };
     let mut known = libc::RWF_HIPRI | libc::RWF_DSYNC | libc::RWF_SYNC | libc::RWF_NOWAIT;
     if write {
         known |= libc::RWF_APPEND | RWF_NOAPPEND;
@@ -427,10 +472,15 @@ pub async fn sync_file_range(cx: &Cx, fd: Fd, from: i64, len: i64, flags: u32) -
 /// syncfs(2).
 pub async fn syncfs(cx: &Cx, fd: Fd) -> Result<()> {
     let file = cx.task.files().get(fd)?;
-    let Some(path) = file.path() else { return Ok(()) };
+    let Some(path) = file.path() else {
+        return Ok(());
+    };
     let sb = Arc::clone(path.mount.sb());
     let cell = Arc::clone(cx.task.cell());
-    cx.kernel().executor.blocking(cell, move || sb.fs.sync()).await
+    cx.kernel()
+        .executor
+        .blocking(cell, move || sb.fs.sync())
+        .await
 }
 
 /// sync(2).
@@ -442,7 +492,11 @@ pub async fn sync(cx: &Cx) -> Result<()> {
         let sb = Arc::clone(info.mount.sb());
         let cell = Arc::clone(cx.task.cell());
         // sync(2) reports no error.
-        let _ = cx.kernel().executor.blocking(cell, move || sb.fs.sync()).await;
+        let _ = cx
+            .kernel()
+            .executor
+            .blocking(cell, move || sb.fs.sync())
+            .await;
     }
     Ok(())
 }
@@ -450,7 +504,11 @@ pub async fn sync(cx: &Cx) -> Result<()> {
 /// readahead(2): EBADF unless open for reading, EINVAL unless a regular file. The host reads ahead as it sees fit.
 pub fn readahead(cx: &Cx, fd: Fd) -> Result<()> {
     let file = readable(cx, fd)?;
-    if is_regular(&file) { Ok(()) } else { Err(Errno::EINVAL) }
+    if is_regular(&file) {
+        Ok(())
+    } else {
+        Err(Errno::EINVAL)
+    }
 }
 
 /// posix_fadvise(2): advice is checked and left to the host's own judgement.
@@ -459,5 +517,9 @@ pub fn fadvise64(cx: &Cx, fd: Fd, _from: i64, len: i64, advice: i32) -> Result<(
     if !file.ops.seekable() {
         return Err(Errno::ESPIPE);
     }
-    if len < 0 || !(0..=5).contains(&advice) { Err(Errno::EINVAL) } else { Ok(()) }
+    if len < 0 || !(0..=5).contains(&advice) {
+        Err(Errno::EINVAL)
+    } else {
+        Ok(())
+    }
 }

@@ -123,7 +123,12 @@ impl InodeLocks {
 
     /// The lock that keeps `wanted` away, if any (F_GETLK).
     pub fn conflict(&self, wanted: &Range) -> Option<Range> {
-        self.state.lock().ranges.iter().find(|r| r.conflicts(wanted)).copied()
+        self.state
+            .lock()
+            .ranges
+            .iter()
+            .find(|r| r.conflicts(wanted))
+            .copied()
     }
 
     /// Sets a record lock. EAGAIN if another's is in the way; with `wait_id`, it is then known who waits for whom, until
@@ -158,7 +163,13 @@ impl InodeLocks {
         if state.ranges.len() >= MAX_LOCKS && (start, end) != (0, TO_END) {
             return Err(Errno::ENOLCK);
         }
-        let range = Range { owner, pid: 0, write: false, start, end };
+        let range = Range {
+            owner,
+            pid: 0,
+            write: false,
+            start,
+            end,
+        };
         let freed = replace(&mut state.ranges, &range, false);
         self.freed(owner, freed);
         drop(state);
@@ -172,7 +183,9 @@ impl InodeLocks {
     fn freed(&self, owner: Owner, any: bool) {
         if let (true, Owner::Posix(owner)) = (any, owner) {
             let here = self.address();
-            WAITING.lock().retain(|w| w.inode != here || w.holder != owner);
+            WAITING
+                .lock()
+                .retain(|w| w.inode != here || w.holder != owner);
         }
     }
 
@@ -193,14 +206,22 @@ impl InodeLocks {
             }
             next += 1;
         }
-        waiting.push(Waiting { id, inode: self.address(), waiter, holder });
+        waiting.push(Waiting {
+            id,
+            inode: self.address(),
+            waiter,
+            holder,
+        });
         Ok(())
     }
 
     /// All locks, for /proc/locks: flocks as (exclusive), record locks.
     pub fn list(&self) -> (Vec<bool>, Vec<Range>) {
         let state = self.state.lock();
-        (state.flocks.iter().map(|l| l.1).collect(), state.ranges.clone())
+        (
+            state.flocks.iter().map(|l| l.1).collect(),
+            state.ranges.clone(),
+        )
     }
 }
 
@@ -220,7 +241,8 @@ fn replace(ranges: &mut Vec<Range>, new: &Range, insert: bool) -> bool {
             kept.push(old);
             continue;
         }
-        let touches = old.start <= new.end.saturating_add(1) && new.start <= old.end.saturating_add(1);
+        let touches =
+            old.start <= new.end.saturating_add(1) && new.start <= old.end.saturating_add(1);
         if insert && old.write == new.write && touches {
             new.start = new.start.min(old.start);
             new.end = new.end.max(old.end);
@@ -232,10 +254,16 @@ fn replace(ranges: &mut Vec<Range>, new: &Range, insert: bool) -> bool {
         }
         freed |= !insert || (old.write && !new.write);
         if old.start < new.start {
-            kept.push(Range { end: new.start - 1, ..old });
+            kept.push(Range {
+                end: new.start - 1,
+                ..old
+            });
         }
         if old.end > new.end {
-            kept.push(Range { start: new.end + 1, ..old });
+            kept.push(Range {
+                start: new.end + 1,
+                ..old
+            });
         }
     }
     if insert {
@@ -269,7 +297,13 @@ mod tests {
     use super::*;
 
     fn range(owner: u64, write: bool, start: u64, end: u64) -> Range {
-        Range { owner: Owner::Posix(owner), pid: owner as i32, write, start, end }
+        Range {
+            owner: Owner::Posix(owner),
+            pid: owner as i32,
+            write,
+            start,
+            end,
+        }
     }
 
     fn show(ranges: &[Range]) -> Vec<(u64, u64, bool)> {
@@ -298,7 +332,9 @@ mod tests {
         let mut model = [[None::<bool>; 24]; 2];
         let mut seed = 7u64;
         let mut next = |n: u64| {
-            seed = seed.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+            seed = seed
+                .wrapping_mul(6364136223846793005)
+                .wrapping_add(1442695040888963407);
             (seed >> 33) % n
         };
         for _ in 0..4000 {
@@ -318,7 +354,10 @@ mod tests {
                         .filter(|r| r.start <= byte && byte <= r.end)
                         .collect();
                     assert!(at.len() <= 1);
-                    assert_eq!(at.first().map(|r| r.write), model[owner as usize][byte as usize]);
+                    assert_eq!(
+                        at.first().map(|r| r.write),
+                        model[owner as usize][byte as usize]
+                    );
                 }
             }
         }

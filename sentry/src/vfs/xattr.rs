@@ -57,7 +57,11 @@ pub fn set(
     check(env, place, name, true)?;
     let capability = name == b"security.capability";
     if name.starts_with(b"security.") {
-        let wanted = if capability { cap::SETFCAP } else { cap::SYS_ADMIN };
+        let wanted = if capability {
+            cap::SETFCAP
+        } else {
+            cap::SYS_ADMIN
+        };
         if !env.creds.has_cap(wanted) {
             return Err(Errno::EPERM);
         }
@@ -74,8 +78,11 @@ pub fn set(
 pub fn remove(env: &Env<'_>, place: &Path, name: &[u8]) -> Result<()> {
     check(env, place, name, true)?;
     if name.starts_with(b"security.") {
-        let wanted =
-            if name == b"security.capability" { cap::SETFCAP } else { cap::SYS_ADMIN };
+        let wanted = if name == b"security.capability" {
+            cap::SETFCAP
+        } else {
+            cap::SYS_ADMIN
+        };
         if !env.creds.has_cap(wanted) {
             return Err(Errno::EPERM);
         }

@@ -3,7 +3,9 @@
 use super::data::seal;
 use super::node::{Body, TmpNode};
 use crate::user::{Sink, Source};
-use crate::vfs::{APPEND, DirSink, File, FileOps, FileType, Inode, MapRequest, MapSource, SeekFrom};
+use crate::vfs::{
+    APPEND, DirSink, File, FileOps, FileType, Inode, MapRequest, MapSource, SeekFrom,
+};
 use arch::{Errno, Result};
 use std::any::Any;
 use std::sync::Arc;
