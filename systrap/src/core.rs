@@ -23,6 +23,7 @@ use crate::counters::{Counts, count};
 use crate::fpstate::FrameShape;
 use crate::mem::Shared;
 use crate::policy::Policy;
+use crate::pool::Pool;
 use crate::proto::*;
 use crate::space::AddressSpace;
 use crate::sys;
@@ -51,6 +52,7 @@ pub(crate) struct Core {
     pub orphans: AtomicU32,
     pub counts: Counts,
     pub policy: Policy,
+    pub pool: Pool,
     /// Learnt from the zygote's first frame.
     pub frame: OnceLock<FrameShape>,
     /// Threads that run user code now (in-stub waits included).
@@ -84,6 +86,7 @@ impl Core {
             orphans: AtomicU32::new(0),
             counts: Counts::default(),
             policy,
+            pool: Pool::default(),
             frame: OnceLock::new(),
             running: AtomicU32::new(0),
             fsgsbase,

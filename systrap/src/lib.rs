@@ -19,6 +19,7 @@ pub mod layout;
 mod mem;
 mod platform;
 mod policy;
+mod pool;
 mod proto;
 mod regs;
 mod slot;

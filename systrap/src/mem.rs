@@ -56,6 +56,14 @@ impl Shared {
         Ok(map)
     }
 
+    /// No memory: every access is out of bounds.
+    pub fn none() -> Shared {
+        Shared {
+            base: ptr::null_mut(),
+            len: 0,
+        }
+    }
+
     pub fn addr(&self) -> u64 {
         self.base as u64
     }
@@ -142,6 +150,9 @@ impl Shared {
 
 impl Drop for Shared {
     fn drop(&mut self) {
+        if self.len == 0 {
+            return;
+        }
         // SAFETY: our mapping; borrows of it have ended.
         unsafe { libc::munmap(self.base.cast(), self.len) };
     }

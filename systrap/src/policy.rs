@@ -253,6 +253,9 @@ impl Core {
                 self.cool(me);
                 return;
             }
+            if self.pool.chore() {
+                continue;
+            }
             if let Some(cycles) = self.spin_budget(me)
                 && self.spin(me, start, cycles, deadline, out)
             {

@@ -450,9 +450,17 @@ fn below_task_size(addr: u64, len: usize) -> usize {
 
 impl Drop for AddressSpace {
     fn drop(&mut self) {
-        if *self.dead.get_mut() {
-            return;
+        if !*self.dead.get_mut() {
+            self.end();
         }
+        let region = std::mem::replace(&mut self.region, Shared::none());
+        self.core.pool.discard(region);
+    }
+}
+
+impl AddressSpace {
+    /// Ends a process that nobody will ever answer again.
+    fn end(&mut self) {
         if *self.pid.get_mut() == UNKNOWN {
             self.resolve();
         }

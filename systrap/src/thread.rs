@@ -6,6 +6,7 @@ use std::sync::atomic::Ordering;
 
 use crate::actions::{Action, Ends, Pending};
 use crate::layout::*;
+use crate::pool::Prepared;
 use crate::proto::*;
 use crate::slot::owner;
 use crate::sys;
@@ -567,16 +568,18 @@ impl Thread {
     /// child whenever wanted, before or after this thread.
     pub fn fork(&mut self) -> io::Result<(Arc<AddressSpace>, Thread)> {
         let core = self.space.core.clone();
-        let region_fd = crate::zygote::region_memfd()?;
-        let region = crate::mem::Shared::map(&region_fd, REGION_LEN, None)?;
-        let (ours, theirs) = sys::control_pair()?;
+        let Prepared {
+            region,
+            region_fd,
+            ours,
+            theirs,
+        } = core.pool.take()?;
         // The child's frame lies where this one does.
         let len = (SLOT_STRIDE - self.frame) as usize;
         let at = self.base + self.frame;
         region.copy_between(at, &self.space.region, at, len);
         region.st32(self.base + S_STATE, ST_PUBLISHED);
         region.st32(self.base + S_START_FRAME, self.frame as u32);
-        let (region_fd, theirs) = (Arc::new(region_fd), Arc::new(theirs));
         if !self.actions().fork(&region_fd, &theirs) {
             return Err(io::Error::from_raw_os_error(libc::EAGAIN));
         }
