@@ -33,9 +33,6 @@ pub enum Network {
 /// what depends on it does without.
 #[derive(Debug, Default)]
 pub struct HostHandles {
-    /// The directory /proc/self/fd of the Sentry's own process: `openat(fd, "17", …)` opens descriptor 17 anew, with
-    /// other rights (an O_PATH descriptor, for instance, for reading).
-    pub proc_self_fd: Option<OwnedFd>,
     /// /proc/cpuinfo, for reading.
     pub cpuinfo: Option<OwnedFd>,
     /// /proc/meminfo, for reading.

@@ -79,6 +79,25 @@ const fn is_fd(n: u8) -> Condition {
     }
 }
 
+/// Argument 4, a socket address, is null.
+const NO_ADDRESS: Condition = Condition {
+    argument: 4,
+    wide: true,
+    test: SeccompCmpOp::Eq,
+    value: 0,
+};
+
+/// Argument `n`, a mode, is of this type.
+const fn file_type(n: u8, kind: libc::mode_t) -> Condition {
+    let test = SeccompCmpOp::MaskedEq(libc::S_IFMT as u64);
+    Condition {
+        argument: n,
+        wide: false,
+        test,
+        value: kind as u64,
+    }
+}
+
 const fn always(call: c_long, reason: &'static str) -> Rule {
     Rule {
         call,
@@ -269,11 +288,26 @@ pub const ALLOWED: &[Rule] = &[
         libc::SYS_sendmsg,
         "descriptors for stubs, over socket pairs",
     ),
+    when(
+        libc::SYS_sendto,
+        &[&[NO_ADDRESS]],
+        "bytes to the other end of a socket pair",
+    ),
+    when(
+        libc::SYS_recvfrom,
+        &[&[NO_ADDRESS]],
+        "bytes from the other end of a socket pair",
+    ),
     always(libc::SYS_recvmsg, "answers of stubs, over socket pairs"),
     when(
         libc::SYS_socketpair,
         &[&[is(0, libc::AF_UNIX)]],
         "a channel to a new stub; connected to nothing else",
+    ),
+    when(
+        libc::SYS_setsockopt,
+        &[&[is(1, libc::SOL_SOCKET), is(2, libc::SO_PASSCRED)]],
+        "who wrote, on the channel to a stub",
     ),
     always(libc::SYS_shutdown, "end of a channel"),
     // ---- files, below directories that are open; the process's own root is empty ----
@@ -310,6 +344,15 @@ pub const ALLOWED: &[Rule] = &[
         libc::SYS_mkdirat,
         &[&[is_fd(0)]],
         "writes through to the host, where asked for",
+    ),
+    when(
+        libc::SYS_mknodat,
+        &[
+            &[is_fd(0), file_type(2, libc::S_IFIFO)],
+            &[is_fd(0), file_type(2, libc::S_IFSOCK)],
+            &[is_fd(0), file_type(2, libc::S_IFREG)],
+        ],
+        "FIFOs, names of sockets; no devices",
     ),
     when(
         libc::SYS_unlinkat,

@@ -85,6 +85,8 @@ fn run(start: Start) -> Result<ExitStatus> {
 
     let Inside { stdio, terminal } = console.into_inside()?;
     let host = rootfs::open_handles();
+    sentry::host::fs::keep_proc_fd()
+        .map_err(|e| failed("open /proc/self/fd (is /proc mounted?)", e))?;
     let root = rootfs::open(&plan)?;
     let Plan {
         id,
