@@ -179,11 +179,10 @@ fn restart_with_deadline() {
     };
     // SAFETY: `now` is writable.
     unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &raw mut now) };
-    let at = now.tv_sec as u64 * 1_000_000_000 + now.tv_nsec as u64 + 30_000_000;
+    let in_ms = |ms: u64| now.tv_sec as u64 * 1_000_000_000 + now.tv_nsec as u64 + ms * 1_000_000;
     // Interrupted once more on the way.
-    p.thread
-        .actions()
-        .futex_wait(DATA, 0, u32::MAX, true, Some((at, false)));
+    let late = Some((in_ms(100_000), false));
+    p.thread.actions().futex_wait(DATA, 0, u32::MAX, true, late);
     p.thread.resume();
     while !p.thread.in_futex_wait() {
         std::thread::yield_now();
@@ -193,9 +192,8 @@ fn restart_with_deadline() {
         vm.event(&mut p),
         Event::FutexInterrupted { nr: 202, .. }
     ));
-    p.thread
-        .actions()
-        .futex_wait(DATA, 0, u32::MAX, true, Some((at, false)));
+    let soon = Some((in_ms(30), false));
+    p.thread.actions().futex_wait(DATA, 0, u32::MAX, true, soon);
     assert_eq!(call(vm.go(&mut p)).1[0], ETIMEDOUT);
 }
 
