@@ -6,7 +6,7 @@
 use super::{Arg, IntoRet, Row, Support};
 use super::{attr, copy, dir, fd, lock, open, path, rw, xattr};
 use super::{cred, limits, prctl, process, sched, signal, system, time};
-use super::{epoll, event, pipe, poll};
+use super::{epoll, event, message, pipe, poll, socket};
 use super::{futex, mm, shm, vm};
 use crate::task::Cx;
 use arch::nr;
@@ -157,6 +157,24 @@ syscalls! {
     SELECT => async poll::select(0 1 2 3 4) Full;
     PSELECT6 => async poll::pselect6(0 1 2 3 4 5) Full;
     // ---- sockets ----
+    SOCKET => sync socket::socket(0 1 2) Partial("AF_UNIX, AF_INET, AF_INET6, AF_NETLINK");
+    SOCKETPAIR => sync socket::socketpair(0 1 2 3) Full;
+    BIND => sync socket::bind(0 1 2) Full;
+    LISTEN => sync socket::listen(0 1) Full;
+    ACCEPT => async socket::accept(0 1 2) Full;
+    ACCEPT4 => async socket::accept4(0 1 2 3) Full;
+    CONNECT => async socket::connect(0 1 2) Full;
+    GETSOCKNAME => sync socket::getsockname(0 1 2) Full;
+    GETPEERNAME => sync socket::getpeername(0 1 2) Full;
+    SHUTDOWN => sync socket::shutdown(0 1) Full;
+    SETSOCKOPT => sync socket::setsockopt(0 1 2 3 4) Partial("no socket filters, no zero copy");
+    GETSOCKOPT => sync socket::getsockopt(0 1 2 3 4) Partial("no socket filters, no zero copy");
+    SENDTO => async message::sendto(0 1 2 3 4 5) Full;
+    RECVFROM => async message::recvfrom(0 1 2 3 4 5) Full;
+    SENDMSG => async message::sendmsg(0 1 2) Full;
+    RECVMSG => async message::recvmsg(0 1 2) Full;
+    SENDMMSG => async message::sendmmsg(0 1 2 3) Full;
+    RECVMMSG => async message::recvmmsg(0 1 2 3 4) Full;
     // ---- memory ----
     MMAP => async mm::mmap(0 1 2 3 4 5) Full;
     MUNMAP => async mm::munmap(0 1) Full;
