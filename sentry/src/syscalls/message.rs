@@ -2,7 +2,7 @@
 
 use super::Fd;
 use super::control;
-use super::socket::{Open, open, read_address, wait, write_address};
+use super::socket::{open, read_address, wait, write_address};
 use crate::executor::PollEvents;
 use crate::net::{Control, MsgFlags, Received, SockAddr, Socket, SocketFile};
 use crate::task::{Cx, Deadline};
@@ -10,6 +10,7 @@ use crate::user::{Sink, Source, UserAddr, UserBytes, UserIov, UserRef};
 use crate::vfs::File;
 use arch::abi::{Iovec, MmsgHdr, MsgHdr, Timespec, UIO_MAXIOV};
 use arch::{Errno, Result};
+use std::sync::Arc;
 
 /// MSG_CMSG_COMPAT: the kernel's own; never an application's.
 const CMSG_COMPAT: u32 = 0x8000_0000;
@@ -17,17 +18,12 @@ const CMSG_COMPAT: u32 = 0x8000_0000;
 /// Sends all of `src`, waiting for room unless told not to. What was sent before an error or a signal counts.
 async fn send(
     cx: &Cx,
-    open: &Open,
+    socket: &dyn Socket,
     src: &mut (dyn Source + Send),
     to: Option<&SockAddr>,
     mut control: &[Control],
-    mut flags: MsgFlags,
+    flags: MsgFlags,
 ) -> Result<usize> {
-    flags.set(
-        MsgFlags::DONTWAIT,
-        flags.contains(MsgFlags::DONTWAIT) || open.file.nonblocking(),
-    );
-    let socket = &*open.socket;
     let stream = socket.base().kind == libc::SOCK_STREAM;
     let deadline = socket.base().send_timeout().map(Deadline::after);
     let mut sent = 0;
@@ -68,15 +64,10 @@ async fn send(
 /// Receives into `dst`, waiting for data unless told not to.
 async fn receive(
     cx: &Cx,
-    open: &Open,
+    socket: &dyn Socket,
     dst: &mut (dyn Sink + Send),
-    mut flags: MsgFlags,
+    flags: MsgFlags,
 ) -> Result<Received> {
-    flags.set(
-        MsgFlags::DONTWAIT,
-        flags.contains(MsgFlags::DONTWAIT) || open.file.nonblocking(),
-    );
-    let socket = &*open.socket;
     let base = socket.base();
     let deadline = base.recv_timeout().map(Deadline::after);
     let waits = !flags.intersects(MsgFlags::DONTWAIT | MsgFlags::ERRQUEUE);
@@ -123,37 +114,36 @@ async fn receive(
     }
 }
 
+/// The flags of a call, with MSG_DONTWAIT where the description says so.
+fn with_nonblock(file: &File, flags: u32) -> MsgFlags {
+    let mut flags = MsgFlags::from_bits_retain(flags & !CMSG_COMPAT);
+    if file.nonblocking() {
+        flags |= MsgFlags::DONTWAIT;
+    }
+    flags
+}
+
 /// read(2) and readv(2) of a socket. `nowait` is RWF_NOWAIT.
 pub(crate) async fn read_file(
     cx: &Cx,
-    file: &std::sync::Arc<File>,
+    file: &File,
     dst: &mut (dyn Sink + Send),
     nowait: bool,
 ) -> Result<usize> {
-    let open = Open {
-        file: std::sync::Arc::clone(file),
-        socket: std::sync::Arc::clone(SocketFile::of(file)?),
-    };
-    let mut flags = MsgFlags::empty();
-    flags.set(MsgFlags::DONTWAIT, nowait);
+    let flags = with_nonblock(file, if nowait { MsgFlags::DONTWAIT.bits() } else { 0 });
     // Files that nobody takes are closed.
-    Ok(receive(cx, &open, dst, flags).await?.len)
+    Ok(receive(cx, &**SocketFile::of(file)?, dst, flags).await?.len)
 }
 
 /// write(2) and writev(2) of a socket.
 pub(crate) async fn write_file(
     cx: &Cx,
-    file: &std::sync::Arc<File>,
+    file: &File,
     src: &mut (dyn Source + Send),
     nowait: bool,
 ) -> Result<usize> {
-    let open = Open {
-        file: std::sync::Arc::clone(file),
-        socket: std::sync::Arc::clone(SocketFile::of(file)?),
-    };
-    let mut flags = MsgFlags::empty();
-    flags.set(MsgFlags::DONTWAIT, nowait);
-    send(cx, &open, src, None, &[], flags).await
+    let flags = with_nonblock(file, if nowait { MsgFlags::DONTWAIT.bits() } else { 0 });
+    send(cx, &**SocketFile::of(file)?, src, None, &[], flags).await
 }
 
 /// One attempt to send without waiting (splice(2), sendfile(2)): SIGPIPE is the caller's.
@@ -185,8 +175,8 @@ pub async fn sendto(
     } else {
         Some(read_address(cx, to, to_len)?)
     };
-    let flags = MsgFlags::from_bits_retain(flags & !CMSG_COMPAT);
-    send(cx, &open, &mut src, to.as_ref(), &[], flags).await
+    let flags = with_nonblock(&open.file, flags);
+    send(cx, &*open.socket, &mut src, to.as_ref(), &[], flags).await
 }
 
 /// recvfrom(2).
@@ -201,8 +191,8 @@ pub async fn recvfrom(
 ) -> Result<usize> {
     let mut dst = cx.sink(UserBytes { addr: buf, len })?;
     let open = open(cx, fd)?;
-    let flags = MsgFlags::from_bits_retain(flags & !CMSG_COMPAT);
-    let received = receive(cx, &open, &mut dst, flags).await?;
+    let flags = with_nonblock(&open.file, flags);
+    let received = receive(cx, &*open.socket, &mut dst, flags).await?;
     if !from.is_null() {
         write_address(cx, &received.from, from, from_len)?;
     }
@@ -218,7 +208,12 @@ fn read_iov(cx: &Cx, hdr: &MsgHdr) -> Result<UserIov> {
     cx.read_iovec(UserRef::<Iovec>::new(UserAddr(hdr.iov)), count)
 }
 
-async fn send_one(cx: &Cx, open: &Open, hdr: &MsgHdr, flags: MsgFlags) -> Result<usize> {
+async fn send_one(
+    cx: &Cx,
+    socket: &Arc<dyn Socket>,
+    hdr: &MsgHdr,
+    flags: MsgFlags,
+) -> Result<usize> {
     let to = if hdr.name == 0 || hdr.namelen == 0 {
         None
     } else if hdr.namelen < 0 {
@@ -231,21 +226,15 @@ async fn send_one(cx: &Cx, open: &Open, hdr: &MsgHdr, flags: MsgFlags) -> Result
         )?)
     };
     let mut src = cx.source_iov(read_iov(cx, hdr)?);
-    let control = control::read(cx, &open.socket, hdr)?;
-    send(cx, open, &mut src, to.as_ref(), &control, flags).await
+    let control = control::read(cx, socket, hdr)?;
+    send(cx, &**socket, &mut src, to.as_ref(), &control, flags).await
 }
 
 /// sendmsg(2).
 pub async fn sendmsg(cx: &Cx, fd: Fd, msg: UserRef<MsgHdr>, flags: u32) -> Result<usize> {
     let open = open(cx, fd)?;
     let hdr = cx.read_obj(msg)?;
-    send_one(
-        cx,
-        &open,
-        &hdr,
-        MsgFlags::from_bits_retain(flags & !CMSG_COMPAT),
-    )
-    .await
+    send_one(cx, &open.socket, &hdr, with_nonblock(&open.file, flags)).await
 }
 
 /// Offsets of what the kernel writes in a `struct msghdr`.
@@ -255,13 +244,18 @@ mod at {
     pub const FLAGS: u64 = std::mem::offset_of!(arch::abi::MsgHdr, flags) as u64;
 }
 
-async fn receive_one(cx: &Cx, open: &Open, msg: UserRef<MsgHdr>, flags: MsgFlags) -> Result<usize> {
+async fn receive_one(
+    cx: &Cx,
+    socket: &dyn Socket,
+    msg: UserRef<MsgHdr>,
+    flags: MsgFlags,
+) -> Result<usize> {
     let hdr = cx.read_obj(msg)?;
     if hdr.name != 0 && hdr.namelen < 0 {
         return Err(Errno::EINVAL);
     }
     let mut dst = cx.sink_iov(read_iov(cx, &hdr)?);
-    let mut received = receive(cx, open, &mut dst, flags).await?;
+    let mut received = receive(cx, socket, &mut dst, flags).await?;
     if hdr.name != 0 {
         let len = UserRef::new(msg.addr().add(at::NAMELEN));
         write_address(cx, &received.from, UserAddr(hdr.name), len)?;
@@ -286,13 +280,7 @@ async fn receive_one(cx: &Cx, open: &Open, msg: UserRef<MsgHdr>, flags: MsgFlags
 /// recvmsg(2).
 pub async fn recvmsg(cx: &Cx, fd: Fd, msg: UserRef<MsgHdr>, flags: u32) -> Result<usize> {
     let open = open(cx, fd)?;
-    receive_one(
-        cx,
-        &open,
-        msg,
-        MsgFlags::from_bits_retain(flags & !CMSG_COMPAT),
-    )
-    .await
+    receive_one(cx, &*open.socket, msg, with_nonblock(&open.file, flags)).await
 }
 
 /// Offset of `msg_len` in a `struct mmsghdr`.
@@ -307,13 +295,13 @@ pub async fn sendmmsg(
     flags: u32,
 ) -> Result<usize> {
     let open = open(cx, fd)?;
-    let flags = MsgFlags::from_bits_retain(flags & !CMSG_COMPAT);
+    let flags = with_nonblock(&open.file, flags);
     let count = (count as usize).min(UIO_MAXIOV);
     for n in 0..count {
         let at = msgs.index(n as u64);
         let one = async {
             let hdr = cx.read_obj(at.cast::<MsgHdr>())?;
-            let len = send_one(cx, &open, &hdr, flags).await?;
+            let len = send_one(cx, &open.socket, &hdr, flags).await?;
             cx.write_obj(UserRef::new(at.addr().add(MMSG_LEN)), &(len as u32))
         };
         match one.await {
@@ -341,7 +329,7 @@ pub async fn recvmmsg(
     };
     let open = open(cx, fd)?;
     open.socket.base().take_error()?;
-    let mut flags = MsgFlags::from_bits_retain(flags & !CMSG_COMPAT);
+    let mut flags = with_nonblock(&open.file, flags);
     let for_one = flags.contains(MsgFlags::WAITFORONE);
     flags.remove(MsgFlags::WAITFORONE);
     let count = (count as usize).min(UIO_MAXIOV);
@@ -349,7 +337,7 @@ pub async fn recvmmsg(
     while done < count {
         let at = msgs.index(done as u64);
         let one = async {
-            let len = receive_one(cx, &open, at.cast(), flags).await?;
+            let len = receive_one(cx, &*open.socket, at.cast(), flags).await?;
             cx.write_obj(UserRef::new(at.addr().add(MMSG_LEN)), &(len as u32))
         };
         match one.await {

@@ -5,8 +5,8 @@
 
 pub mod arg;
 pub mod attr;
-pub mod copy;
 pub mod control;
+pub mod copy;
 pub mod cred;
 pub mod dir;
 pub mod epoll;

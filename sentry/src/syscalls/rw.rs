@@ -2,6 +2,7 @@
 
 use super::Fd;
 use crate::executor::PollEvents;
+use crate::net::SocketFile;
 use crate::task::Cx;
 use crate::user::{Sink, Source, UserAddr, UserBytes, UserRef};
 use crate::vfs::{APPEND, File, FileType, SeekFrom, change, notify};
@@ -80,6 +81,9 @@ fn positioned(file: &File) -> Result<()> {
 
 /// Reads into `sink`, waiting for data unless told not to.
 async fn read_into(file: &File, cx: &Cx, sink: &mut (dyn Sink + Send), how: How) -> Result<usize> {
+    if file.downcast::<SocketFile>().is_some() {
+        return super::message::read_file(cx, file, sink, how.nowait).await;
+    }
     let mut op = || match how.place {
         Where::At(at) => file.ops.read(file, at, sink),
         Where::Position if !file.ops.seekable() => file.ops.read(file, 0, sink),
@@ -204,6 +208,9 @@ async fn write_from(
     src: &mut (dyn Source + Send),
     how: How,
 ) -> Result<usize> {
+    if file.downcast::<SocketFile>().is_some() {
+        return super::message::write_file(cx, file, src, how.nowait).await;
+    }
     change::strip_privileges(&cx.task.creds(), file)?;
     let waits = !file.nonblocking() && !how.nowait;
     let mut done = 0;
