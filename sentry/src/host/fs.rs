@@ -59,6 +59,24 @@ pub fn reopen(fd: BorrowedFd<'_>, flags: i32) -> Result<OwnedFd> {
     }))
 }
 
+/// Opens /proc/`pid`/`name` of the Sentry's own pid namespace; ENXIO if what [`keep_proc_fd`] has kept is another's.
+pub fn open_proc(pid: i32, name: &str) -> Result<OwnedFd> {
+    #[cfg(test)]
+    keep_proc_fd()?;
+    let dir = PROC_FD.get().ok_or(Errno::ENXIO)?;
+    // /proc/self is our pid as that proc's namespace counts.
+    let own = readlinkat(std::os::fd::AsFd::as_fd(dir), b"../../self")?;
+    if own != std::process::id().to_string().as_bytes() {
+        return Err(Errno::ENXIO);
+    }
+    let path = cname(format!("../../{pid}/{name}").as_bytes())?;
+    let flags = libc::O_RDONLY | libc::O_CLOEXEC | libc::O_NOFOLLOW;
+    // SAFETY: `path` lives over the call.
+    owned(libc::c_long::from(unsafe {
+        libc::openat(dir.as_raw_fd(), path.as_ptr(), flags)
+    }))
+}
+
 /// Opens one component of a path. O_NOFOLLOW and O_CLOEXEC are added, and O_NONBLOCK, so that nothing sleeps.
 pub fn openat(dir: BorrowedFd<'_>, name: &[u8], flags: i32, mode: u32) -> Result<OwnedFd> {
     let name = cname(name)?;

@@ -1,4 +1,4 @@
-//! Anonymous memory to be shared, getauxval(3).
+//! Anonymous memory to be shared, what the host says of a stub's memory, getauxval(3).
 
 use super::fs;
 use arch::Result;
@@ -22,6 +22,20 @@ pub fn read_only(fd: &OwnedFd) -> Result<OwnedFd> {
 pub fn punch(fd: &OwnedFd, offset: u64, len: u64) -> Result<()> {
     let mode = libc::FALLOC_FL_PUNCH_HOLE | libc::FALLOC_FL_KEEP_SIZE;
     fs::fallocate(fd.as_fd(), mode, offset, len)
+}
+
+/// The text of a small file of /proc/`pid`. `None` if it can't be had.
+pub fn proc_file(pid: i32, name: &str) -> Option<String> {
+    let fd = fs::open_proc(pid, name).ok()?;
+    let mut out = Vec::new();
+    let mut buf = [0; 4096];
+    loop {
+        match super::io::read(fd.as_fd(), None, &mut buf) {
+            Ok(0) => return String::from_utf8(out).ok(),
+            Ok(n) => out.extend_from_slice(&buf[..n]),
+            Err(_) => return None,
+        }
+    }
 }
 
 /// What the host's kernel told this process of the CPU, and what applications are told of it.

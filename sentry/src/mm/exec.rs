@@ -64,6 +64,35 @@ pub struct ImageInfo {
     pub exe: Option<Arc<Executable>>,
 }
 
+/// Where the vDSO is: in the stub's part of the address space, for all to read.
+#[derive(Clone, Copy, Debug)]
+pub struct Vdso {
+    /// Its data pages.
+    pub data: Span,
+    /// The image, from its ELF header on.
+    pub image: Span,
+}
+
+impl Vdso {
+    fn of(platform: &systrap::Platform) -> Option<Self> {
+        let header = platform.vdso()?;
+        let (len, offset) = platform.vdso_len();
+        let start = header.checked_sub(offset)?;
+        Some(Self {
+            data: Span::new(start, header),
+            image: Span::new(header, start.checked_add(len)?),
+        })
+    }
+
+    /// As /proc/PID/maps shows it.
+    pub fn parts(&self) -> [(Span, &'static str, &'static [u8]); 2] {
+        [
+            (self.data, "r--p", b"[vvar]"),
+            (self.image, "r-xp", b"[vdso]"),
+        ]
+    }
+}
+
 /// A file that is being executed: nobody may open it for writing (ETXTBSY).
 pub struct Executable {
     /// The file.
@@ -155,8 +184,15 @@ impl ExecImage {
         let plan = plan(params, &mut state, &mut random)?;
         drop(state.take(Span::ALL));
 
-        let vdso = cx.kernel().platform.vdso();
-        let stack = first_stack(params, &plan, &limits, layout.stack_top, vdso, &mut random)?;
+        let vdso = Vdso::of(&cx.kernel().platform);
+        let stack = first_stack(
+            params,
+            &plan,
+            &limits,
+            layout.stack_top,
+            vdso.map(|v| v.image.start),
+            &mut random,
+        )?;
         let mut image = Self {
             state,
             acts: Vec::new(),

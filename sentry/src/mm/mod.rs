@@ -30,6 +30,7 @@ mod mprotect;
 mod mremap;
 mod pending;
 mod plan;
+mod report;
 pub mod shm;
 pub mod span;
 mod state;
@@ -43,6 +44,7 @@ pub use exec::{ExecImage, ExecParams, Executable, ImageInfo, Start};
 pub use layout::{Layout, MMAP_MIN_ADDR, Wish, check_wish};
 pub use mmap::{MapCall, Source};
 pub use plan::{Done, Outcome, Step, Steps, Stop};
+pub use report::{Resident, Sizes};
 pub use span::{PAGE, Span, TASK_SIZE, page_aligned, page_down, page_up};
 pub use state::{Caller, Limits, MAX_MAP_COUNT, State, Usage};
 pub use vma::{Backing, Prot, SharedAnon, Vma, VmaFlags};
@@ -55,6 +57,14 @@ use pending::Pending;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use systrap::AddressSpace;
+
+/// A thread's NUMA policy as it was set (set_mempolicy(2)): the mode with its flags, and whether node 0, the only one, is
+/// in its set.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct NumaPolicy {
+    pub mode: i32,
+    pub node: bool,
+}
 
 /// How long a call that meets another thread's pending steps waits before it looks again, in nanoseconds.
 const BUSY_RETRY: u64 = 1_000_000;

@@ -1,6 +1,6 @@
 //! The state of an address space that one lock guards, and its accounting.
 
-use super::exec::ImageInfo;
+use super::exec::{ImageInfo, Vdso};
 use super::layout::Layout;
 use super::map::VmaMap;
 use super::pending::Pending;
@@ -134,8 +134,8 @@ pub struct State {
     pub lock_future: VmaFlags,
     /// The program.
     pub info: Arc<ImageInfo>,
-    /// Where the vDSO is: in the stub's part of the address space, for all to read.
-    pub vdso: Option<u64>,
+    /// Where the vDSO is.
+    pub vdso: Option<Vdso>,
     /// Actions that a thread may not have performed yet.
     pub pending: Vec<Pending>,
 }

@@ -166,13 +166,7 @@ fn of_file(call: &mut MapCall, flags: i32, file: Arc<File>, offset: u64) -> Resu
         }
         call.may -= VmaFlags::MAY_EXEC;
     }
-    let request = MapRequest {
-        offset,
-        len: call.len,
-        shared,
-        prot: i32::from(call.prot.bits()),
-    };
-    let source = file.ops.map(&file, &request)?;
+    let source = map(call, &file, offset, shared)?;
     if flags & libc::MAP_GROWSDOWN != 0 {
         return Err(Errno::EINVAL);
     }
@@ -192,6 +186,34 @@ fn of_file(call: &mut MapCall, flags: i32, file: Arc<File>, offset: u64) -> Resu
         MapSource::Anonymous if shared => shared_anonymous(call),
         MapSource::Anonymous => Ok(()),
     }
+}
+
+/// What a stub maps of a file. A shared mapping that may be made writable later gets a descriptor that allows it.
+fn map(call: &mut MapCall, file: &Arc<File>, offset: u64, shared: bool) -> Result<MapSource> {
+    let request = |prot: Prot| MapRequest {
+        offset,
+        len: call.len,
+        shared,
+        prot: i32::from(prot.bits()),
+    };
+    let wanted = call.prot;
+    if shared && file.writable() && !wanted.contains(Prot::WRITE) {
+        match file.ops.map(file, &request(wanted | Prot::WRITE)) {
+            // Sealed against writing: it stays as it is.
+            Err(Errno::EPERM) => call.may -= VmaFlags::MAY_WRITE,
+            other => return other,
+        }
+        return file.ops.map(
+            file,
+            &MapRequest {
+                offset,
+                len: call.len,
+                shared,
+                prot: i32::from(wanted.bits()),
+            },
+        );
+    }
+    file.ops.map(file, &request(wanted))
 }
 
 /// munmap(2).

@@ -317,6 +317,7 @@ impl Task {
         if has(req.flags, libc::CLONE_CHILD_CLEARTID) {
             task.clear_child_tid.store(req.child_tid, Ordering::SeqCst);
         }
+        *task.numa_policy.lock() = *parent.numa_policy.lock();
         task.no_new_privs.store(
             parent.no_new_privs.load(Ordering::Relaxed),
             Ordering::Relaxed,

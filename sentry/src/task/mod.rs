@@ -106,6 +106,8 @@ pub struct Task {
     pub(crate) keep_caps: AtomicBool,
     /// Timer slack, nanoseconds (PR_SET_TIMERSLACK).
     pub(crate) timer_slack: AtomicU64,
+    /// set_mempolicy(2).
+    pub(crate) numa_policy: Mutex<crate::mm::NumaPolicy>,
 }
 
 /// What a new task is made of.
@@ -147,6 +149,7 @@ impl Task {
             no_new_privs: AtomicBool::new(false),
             keep_caps: AtomicBool::new(false),
             timer_slack: AtomicU64::new(50_000),
+            numa_policy: Mutex::default(),
         })
     }
 
