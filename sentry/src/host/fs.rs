@@ -456,3 +456,42 @@ pub fn open_dir(path: &std::path::Path) -> Result<OwnedFd> {
         libc::open(path.as_ptr(), flags)
     }))
 }
+
+/// fchownat(2) of a name; `u32::MAX` leaves an id.
+pub fn chownat(dir: BorrowedFd<'_>, name: &[u8], uid: u32, gid: u32) -> Result<()> {
+    let name = cname(name)?;
+    let flags = libc::AT_SYMLINK_NOFOLLOW;
+    // SAFETY: `name` lives over the call.
+    check(unsafe { libc::fchownat(dir.as_raw_fd(), name.as_ptr(), uid, gid, flags) })
+}
+
+/// fchmodat(2) of a name that was just made and is no symbolic link.
+pub fn chmodat(dir: BorrowedFd<'_>, name: &[u8], mode: u32) -> Result<()> {
+    let name = cname(name)?;
+    // SAFETY: `name` lives over the call.
+    check(unsafe { libc::fchmodat(dir.as_raw_fd(), name.as_ptr(), mode, 0) })
+}
+
+/// Has the host apply the modes that it is given, and tells which user and group own what this process makes.
+pub fn creator() -> (u32, u32) {
+    // SAFETY: no memory involved.
+    unsafe {
+        libc::umask(0);
+        (libc::geteuid(), libc::getegid())
+    }
+}
+
+/// Descriptors that this process may have open (RLIMIT_NOFILE).
+pub fn descriptor_limit() -> u64 {
+    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: `limit` lives over the call.
+    let rc = unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit) };
+    if rc == 0 { limit.rlim_cur } else { 1024 }
+}
+
+/// A clock in milliseconds that is cheap to read; only differences mean something.
+pub fn coarse_ms() -> u64 {
+    super::event::clock_ns(libc::CLOCK_MONOTONIC_COARSE)
+        .and_then(|ns| u64::try_from(ns / 1_000_000).ok())
+        .unwrap_or(0)
+}

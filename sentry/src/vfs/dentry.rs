@@ -33,7 +33,7 @@ pub struct Dentry {
     children: Mutex<Children>,
     /// Serializes changes to this directory.
     dir: Mutex<()>,
-    /// For [`super::Inode::revalidate`].
+    /// For [`super::Inode::revalidate`]: when it was found, in milliseconds of [`crate::host::fs::coarse_ms`].
     pub(super) checked: AtomicU64,
     /// How many mounts stand on it, in whatever namespace. Written under the namespace's lock; a walk that reads 0 needn't look.
     pub(super) mounts: AtomicU32,
@@ -71,13 +71,14 @@ impl Dentry {
         parent: Option<Arc<Self>>,
         name: Arc<[u8]>,
     ) -> Arc<Self> {
+        let sb_times = sb.revalidates;
         Arc::new(Self {
             sb,
             inode,
             place: Mutex::new(Place { parent, name }),
             children: Mutex::default(),
             dir: Mutex::new(()),
-            checked: AtomicU64::new(0),
+            checked: AtomicU64::new(if sb_times { crate::host::fs::coarse_ms().max(1) } else { 0 }),
             mounts: AtomicU32::new(0),
             deleted: AtomicBool::new(false),
             in_ring: AtomicBool::new(false),

@@ -1,0 +1,667 @@
+//! Inodes: how they are reached, and what is remembered of them.
+
+use super::dir::HostDirFile;
+use super::file::HostFile;
+use super::{FRESH_MS, Key, Shared, Sharing};
+use crate::host::fs as host;
+use crate::vfs::change::atime_due;
+use crate::vfs::{
+    Attr, Dev, Env, FileOps, FileType, Inode, InodeExt, InodeRef, NewNode, Path, RenameFlags,
+    SetAttr, Target, Timestamp, XattrFlags,
+};
+use arch::{Errno, Result};
+use parking_lot::Mutex;
+use std::any::Any;
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
+
+/// A file or directory of the host.
+pub struct HostInode {
+    shared: Arc<Shared>,
+    me: Weak<HostInode>,
+    key: Key,
+    kind: FileType,
+    ext: InodeExt,
+    place: Mutex<Place>,
+    handles: Mutex<Handles>,
+    /// It is in `Shared::holders`; and it was used since the last look.
+    holds: AtomicBool,
+    used: AtomicBool,
+    cached: Mutex<Cached>,
+    /// The text of a symbolic link.
+    link: Mutex<Option<Arc<[u8]>>>,
+    /// Held over a write at the end of the file.
+    pub(super) append: Mutex<()>,
+}
+
+/// Where an inode was last seen.
+enum Place {
+    /// It is the tree's root.
+    Root,
+    At(Arc<HostInode>, Arc<[u8]>),
+    /// Its name is gone.
+    Gone,
+}
+
+/// Descriptors that are kept, and those that open files have.
+#[derive(Default)]
+struct Handles {
+    /// O_PATH.
+    path: Option<Arc<OwnedFd>>,
+    read: Option<Arc<OwnedFd>>,
+    /// For writing, and for reading where the host allows both.
+    write: Option<Arc<OwnedFd>>,
+    open_read: Weak<OwnedFd>,
+    open_write: Weak<OwnedFd>,
+}
+
+struct Cached {
+    attr: Attr,
+    /// When it was true, on the coarse clock; 0: it isn't.
+    at: u64,
+    /// It was fetched for the present use of a shared tree, and counts once.
+    once: bool,
+}
+
+/// Attributes from what the host says.
+fn to_attr(st: &libc::statx) -> Attr {
+    let time = |t: &libc::statx_timestamp| Timestamp { sec: t.tv_sec, nsec: t.tv_nsec };
+    Attr {
+        dev: super::dev(st.stx_dev_major, st.stx_dev_minor),
+        ino: st.stx_ino,
+        mode: u32::from(st.stx_mode),
+        nlink: st.stx_nlink,
+        uid: st.stx_uid,
+        gid: st.stx_gid,
+        rdev: Dev::new(st.stx_rdev_major, st.stx_rdev_minor),
+        size: st.stx_size,
+        blksize: st.stx_blksize,
+        blocks: st.stx_blocks,
+        atime: time(&st.stx_atime),
+        mtime: time(&st.stx_mtime),
+        ctime: time(&st.stx_ctime),
+        btime: (st.stx_mask & libc::STATX_BTIME != 0).then(|| time(&st.stx_btime)),
+    }
+}
+
+fn key_of(st: &libc::statx) -> Key {
+    (libc::makedev(st.stx_dev_major, st.stx_dev_minor), st.stx_ino)
+}
+
+impl HostInode {
+    fn new(shared: &Arc<Shared>, st: &libc::statx, place: Place) -> Arc<Self> {
+        let attr = to_attr(st);
+        let inode = Arc::new_cyclic(|me| Self {
+            shared: Arc::clone(shared),
+            me: me.clone(),
+            key: key_of(st),
+            kind: attr.file_type(),
+            ext: InodeExt::new(),
+            place: Mutex::new(place),
+            handles: Mutex::default(),
+            holds: AtomicBool::new(false),
+            used: AtomicBool::new(false),
+            cached: Mutex::new(Cached { attr, at: host::coarse_ms(), once: true }),
+            link: Mutex::new(None),
+            append: Mutex::new(()),
+        });
+        inode.note_privileges(&attr);
+        inode
+    }
+
+    pub(super) fn root(shared: &Arc<Shared>, st: &libc::statx) -> Result<Arc<Self>> {
+        let root = Self::new(shared, st, Place::Root);
+        root.handles.lock().path = Some(Arc::clone(&shared.root));
+        shared.inodes.lock().insert(root.key, Arc::downgrade(&root));
+        Ok(root)
+    }
+
+    pub(super) fn shared(&self) -> &Arc<Shared> {
+        &self.shared
+    }
+
+    pub(super) fn weak(&self) -> Weak<Self> {
+        self.me.clone()
+    }
+
+    pub(super) fn arc(&self) -> Result<Arc<Self>> {
+        self.me.upgrade().ok_or(Errno::ESTALE)
+    }
+
+    /// The host's device number of the file.
+    pub(super) fn host_dev(&self) -> Dev {
+        self.cached.lock().attr.dev
+    }
+
+    /// The inode behind a trait object of this file system.
+    pub(super) fn of(inode: &InodeRef) -> Result<&Self> {
+        inode.as_any().downcast_ref().ok_or(Errno::EXDEV)
+    }
+
+    /// The inode of what `st` describes, seen as `name` in this directory: the one that there is, or a new one.
+    pub(super) fn child(&self, name: &[u8], st: &libc::statx) -> Result<Arc<Self>> {
+        let here = self.arc()?;
+        let key = key_of(st);
+        let kind = FileType::from_mode(u32::from(st.stx_mode));
+        let known = self.shared.known(&key);
+        if let Some(known) = known.filter(|k| k.kind == kind) {
+            known.seen_at(here, name);
+            known.learn(st);
+            return Ok(known);
+        }
+        let fresh = Self::new(&self.shared, st, Place::At(here, name.into()));
+        let other = {
+            let mut inodes = self.shared.inodes.lock();
+            let other = inodes.get(&key).and_then(Weak::upgrade).filter(|o| o.kind == kind);
+            if other.is_none() {
+                inodes.insert(key, Arc::downgrade(&fresh));
+            }
+            other
+        };
+        Ok(other.unwrap_or(fresh))
+    }
+
+    /// It has been found as `name` in `dir`, perhaps where it was.
+    fn seen_at(&self, dir: Arc<Self>, name: &[u8]) {
+        let same = match &*self.place.lock() {
+            Place::Root => true,
+            Place::At(at, as_name) => Arc::ptr_eq(at, &dir) && **as_name == *name,
+            Place::Gone => false,
+        };
+        // Somebody on the host may have turned the tree around below our feet: no circles.
+        if !same && !(self.kind == FileType::Directory && self.is_above(&dir)) {
+            self.set_place(Place::At(dir, name.into()));
+        }
+    }
+
+    fn is_above(&self, other: &Arc<Self>) -> bool {
+        let mut at = Some(Arc::clone(other));
+        while let Some(inode) = at {
+            if std::ptr::eq(Arc::as_ptr(&inode), self) {
+                return true;
+            }
+            at = inode.at().map(|(dir, _)| dir);
+        }
+        false
+    }
+
+    /// A file without a name (O_TMPFILE), open as `fd`.
+    pub(super) fn nameless(&self, st: &libc::statx, fd: OwnedFd) -> Arc<Self> {
+        let fresh = Self::new(&self.shared, st, Place::Gone);
+        self.shared.inodes.lock().insert(fresh.key, Arc::downgrade(&fresh));
+        // It can't be opened again: the descriptor stays with the inode.
+        let fd = Arc::new(fd);
+        let mut handles = fresh.handles.lock();
+        handles.open_write = Arc::downgrade(&fd);
+        handles.write = Some(fd);
+        drop(handles);
+        fresh
+    }
+
+    fn set_place(&self, new: Place) {
+        let old = std::mem::replace(&mut *self.place.lock(), new);
+        drop(old);
+    }
+
+    /// It has been moved, or linked, to `name` in `dir`.
+    pub(super) fn moved_to(&self, dir: &HostInode, name: &[u8]) -> Result<()> {
+        self.set_place(Place::At(dir.arc()?, name.into()));
+        self.stale();
+        Ok(())
+    }
+
+    /// Its name `name` in `dir` is gone.
+    pub(super) fn lost_name(&self, dir: &HostInode, name: &[u8]) {
+        let mut place = self.place.lock();
+        let old = match &*place {
+            Place::At(at, as_name) if at.key == dir.key && **as_name == *name => {
+                Some(std::mem::replace(&mut *place, Place::Gone))
+            }
+            _ => None,
+        };
+        drop(place);
+        drop(old);
+        let mut cached = self.cached.lock();
+        let gone = if self.kind == FileType::Directory { 2 } else { 1 };
+        cached.attr.nlink = cached.attr.nlink.saturating_sub(gone);
+        cached.at = 0;
+    }
+
+    /// Directory and name by which it can be reached.
+    pub(super) fn at(&self) -> Option<(Arc<Self>, Arc<[u8]>)> {
+        match &*self.place.lock() {
+            Place::At(dir, name) => Some((Arc::clone(dir), Arc::clone(name))),
+            _ => None,
+        }
+    }
+
+    // ---- descriptors ----
+
+    pub(super) fn used_lately(&self) -> bool {
+        self.used.swap(false, Ordering::Relaxed)
+    }
+
+    /// Gives up the descriptors that are only kept. A nameless file's is the only way to it.
+    pub(super) fn release_handles(&self) {
+        self.holds.store(false, Ordering::Release);
+        if !matches!(*self.place.lock(), Place::At(..)) {
+            return;
+        }
+        let mut handles = self.handles.lock();
+        let gone = (handles.path.take(), handles.read.take(), handles.write.take());
+        drop(handles);
+        drop(gone);
+    }
+
+    /// Any descriptor that there is already.
+    fn some_fd(&self) -> Option<Arc<OwnedFd>> {
+        self.used.store(true, Ordering::Relaxed);
+        let handles = self.handles.lock();
+        let kept = handles.path.clone().or_else(|| handles.read.clone());
+        kept.or_else(|| handles.write.clone())
+            .or_else(|| handles.open_read.upgrade())
+            .or_else(|| handles.open_write.upgrade())
+    }
+
+    /// Some descriptor, O_PATH if none other is there: for calls that only need a place.
+    pub(super) fn fd(&self) -> Result<Arc<OwnedFd>> {
+        if let Some(fd) = self.some_fd() {
+            return Ok(fd);
+        }
+        // Up to the first directory that has a descriptor, and down again: without recursion, for trees may be deep.
+        let mut chain = vec![self.arc()?];
+        let mut dir = loop {
+            let Some(last) = chain.last() else { return Err(Errno::ESTALE) };
+            let (parent, _) = last.at().ok_or(Errno::ESTALE)?;
+            if let Some(fd) = parent.some_fd() {
+                break fd;
+            }
+            chain.push(parent);
+        };
+        while let Some(inode) = chain.pop() {
+            let (_, name) = inode.at().ok_or(Errno::ESTALE)?;
+            dir = inode.keep_path(host::openat(dir.as_fd(), &name, libc::O_PATH, 0)?)?;
+        }
+        Ok(dir)
+    }
+
+    /// Keeps an O_PATH descriptor, if it is of this very file.
+    fn keep_path(&self, fd: OwnedFd) -> Result<Arc<OwnedFd>> {
+        self.verify(&fd)?;
+        let fd = Arc::new(fd);
+        self.handles.lock().path = Some(Arc::clone(&fd));
+        self.shared.hold(self, &self.holds);
+        Ok(fd)
+    }
+
+    /// ESTALE unless `fd` is of this file.
+    fn verify(&self, fd: &OwnedFd) -> Result<()> {
+        let st = host::statx(fd.as_fd(), b"")?;
+        if key_of(&st) != self.key || FileType::from_mode(u32::from(st.stx_mode)) != self.kind {
+            return Err(Errno::ESTALE);
+        }
+        self.learn(&st);
+        Ok(())
+    }
+
+    /// A fresh open with `flags` of a regular file or directory.
+    pub(super) fn open_fresh(&self, flags: i32) -> Result<OwnedFd> {
+        if !matches!(self.kind, FileType::Regular | FileType::Directory) {
+            return Err(Errno::ENXIO);
+        }
+        if self.shared.sharing == Sharing::Exclusive
+            && let Some((dir, name)) = self.at()
+        {
+            match host::openat(dir.fd()?.as_fd(), &name, flags, 0) {
+                Ok(fd) => match self.verify(&fd) {
+                    Ok(()) => return Ok(fd),
+                    Err(Errno::ESTALE) => {}
+                    Err(e) => return Err(e),
+                },
+                Err(Errno::ENOENT | Errno::ELOOP | Errno::ENOTDIR) => {}
+                Err(e) => return Err(e),
+            }
+        }
+        // By a descriptor of the very file: nobody can have put a device in its place.
+        let path = self.fd()?;
+        match host::reopen(path.as_fd(), flags) {
+            Err(Errno::ENXIO) => {}
+            other => return other,
+        }
+        let (dir, name) = self.at().ok_or(Errno::ESTALE)?;
+        let fd = host::openat(dir.fd()?.as_fd(), &name, flags, 0)?;
+        self.verify(&fd)?;
+        Ok(fd)
+    }
+
+    /// A descriptor to read from.
+    pub(super) fn read_fd(&self) -> Result<Arc<OwnedFd>> {
+        self.used.store(true, Ordering::Relaxed);
+        {
+            let mut handles = self.handles.lock();
+            if let Some(fd) = handles.read.clone().or_else(|| handles.open_read.upgrade()) {
+                handles.read.get_or_insert_with(|| Arc::clone(&fd));
+                return Ok(fd);
+            }
+        }
+        let fd = Arc::new(self.open_fresh(libc::O_RDONLY)?);
+        let mut handles = self.handles.lock();
+        handles.open_read = Arc::downgrade(&fd);
+        handles.read = Some(Arc::clone(&fd));
+        drop(handles);
+        self.shared.hold(self, &self.holds);
+        Ok(fd)
+    }
+
+    /// A descriptor to write to; also to read from, where the host lets the Sentry.
+    pub(super) fn write_fd(&self) -> Result<Arc<OwnedFd>> {
+        if !self.shared.writable {
+            return Err(Errno::EROFS);
+        }
+        self.used.store(true, Ordering::Relaxed);
+        {
+            let mut handles = self.handles.lock();
+            if let Some(fd) = handles.write.clone().or_else(|| handles.open_write.upgrade()) {
+                handles.write.get_or_insert_with(|| Arc::clone(&fd));
+                return Ok(fd);
+            }
+        }
+        let fd = match self.open_fresh(libc::O_RDWR) {
+            Err(Errno::EACCES) => self.open_fresh(libc::O_WRONLY)?,
+            other => other?,
+        };
+        Ok(self.keep_write(fd))
+    }
+
+    /// Keeps a descriptor for writing.
+    pub(super) fn keep_write(&self, fd: OwnedFd) -> Arc<OwnedFd> {
+        let fd = Arc::new(fd);
+        let mut handles = self.handles.lock();
+        handles.open_write = Arc::downgrade(&fd);
+        handles.write = Some(Arc::clone(&fd));
+        drop(handles);
+        self.shared.hold(self, &self.holds);
+        fd
+    }
+
+    /// EROFS in a tree that is not to be written to.
+    pub(super) fn may_write(&self) -> Result<()> {
+        if self.shared.writable { Ok(()) } else { Err(Errno::EROFS) }
+    }
+
+    // ---- attributes ----
+
+    /// What is known is no longer so: a change has been made.
+    pub(super) fn stale(&self) {
+        self.cached.lock().at = 0;
+    }
+
+    fn learn(&self, st: &libc::statx) {
+        let attr = to_attr(st);
+        let mut cached = self.cached.lock();
+        let changed = cached.attr.ctime != attr.ctime;
+        *cached = Cached { attr, at: host::coarse_ms(), once: true };
+        drop(cached);
+        if changed {
+            if self.kind == FileType::Symlink {
+                *self.link.lock() = None;
+            }
+            self.note_privileges(&attr);
+        }
+    }
+
+    fn note_privileges(&self, attr: &Attr) {
+        // File capabilities can't be seen here: files that may be executed are looked at before they are written to.
+        if self.kind == FileType::Regular && attr.mode & 0o6111 != 0 {
+            self.ext.set_privileged();
+        }
+    }
+
+    /// What is remembered, if it still counts.
+    fn remembered(&self) -> Option<Attr> {
+        let mut cached = self.cached.lock();
+        if cached.at == 0 {
+            return None;
+        }
+        let age = host::coarse_ms().saturating_sub(cached.at);
+        let counts = match self.shared.sharing {
+            Sharing::Exclusive => age < FRESH_MS,
+            Sharing::Shared => std::mem::take(&mut cached.once) && age < 10,
+        };
+        counts.then_some(cached.attr)
+    }
+
+    fn fetch(&self) -> Result<Attr> {
+        let st = match self.some_fd() {
+            Some(fd) => host::statx(fd.as_fd(), b"")?,
+            None => {
+                let Some((dir, name)) = self.at() else {
+                    // Gone, and nobody has it open: what it was when it was last seen.
+                    return Ok(self.cached.lock().attr);
+                };
+                let st = host::statx(dir.fd()?.as_fd(), &name)?;
+                if key_of(&st) != self.key {
+                    return Ok(self.cached.lock().attr);
+                }
+                st
+            }
+        };
+        self.learn(&st);
+        self.cached.lock().once = false;
+        Ok(to_attr(&st))
+    }
+
+    /// Whether what was found at `checked` (on the coarse clock) need not be looked up again.
+    fn entry_holds(&self, checked: &AtomicU64) -> bool {
+        let at = checked.load(Ordering::Relaxed);
+        self.shared.sharing == Sharing::Exclusive
+            && at != 0
+            && host::coarse_ms().saturating_sub(at) < FRESH_MS
+    }
+}
+
+impl Inode for HostInode {
+    fn as_any(&self) -> &dyn Any {
+        self
+    }
+
+    fn ext(&self) -> &InodeExt {
+        &self.ext
+    }
+
+    fn file_type(&self) -> FileType {
+        self.kind
+    }
+
+    fn attr(&self) -> Result<Attr> {
+        match self.remembered() {
+            Some(attr) => Ok(attr),
+            None => self.fetch(),
+        }
+    }
+
+    fn set_attr(&self, change: &SetAttr) -> Result<()> {
+        self.may_write()?;
+        if let Some(size) = change.size {
+            host::truncate(self.write_fd()?.as_fd(), size)?;
+            self.stale();
+        }
+        if *change == (SetAttr { size: change.size, ..SetAttr::default() }) {
+            return Ok(());
+        }
+        let fd = self.fd()?;
+        if change.uid.is_some() || change.gid.is_some() {
+            let id = |n: Option<u32>| n.unwrap_or(u32::MAX);
+            host::chown(fd.as_fd(), id(change.uid), id(change.gid))?;
+        }
+        if let Some(perm) = change.perm {
+            host::chmod(fd.as_fd(), perm)?;
+        }
+        if change.atime.is_some() || change.mtime.is_some() {
+            let pair = |t: Option<Timestamp>| t.map(|t| (t.sec, t.nsec));
+            host::utimes(fd.as_fd(), pair(change.atime), pair(change.mtime))?;
+        }
+        self.stale();
+        Ok(())
+    }
+
+    fn touch_atime(&self, relatime: bool) {
+        // The host has moved it, if it was due.
+        let mut cached = self.cached.lock();
+        if cached.at != 0 && atime_due(&cached.attr, cached.attr.atime, relatime) {
+            cached.at = 0;
+        }
+    }
+
+    fn lookup(&self, _env: &Env<'_>, name: &[u8]) -> Result<InodeRef> {
+        let st = host::statx(self.fd()?.as_fd(), name)?;
+        Ok(self.child(name, &st)?)
+    }
+
+    fn revalidate(
+        &self,
+        _env: &Env<'_>,
+        name: &[u8],
+        child: Option<&InodeRef>,
+        checked: &AtomicU64,
+    ) -> bool {
+        if self.entry_holds(checked) {
+            return true;
+        }
+        let Ok(dir) = self.fd() else { return false };
+        let holds = match (host::statx(dir.as_fd(), name), child.map(Self::of)) {
+            (Err(Errno::ENOENT), None) => true,
+            (Ok(st), Some(Ok(child))) => {
+                let same = key_of(&st) == child.key;
+                if same {
+                    child.learn(&st);
+                }
+                same
+            }
+            _ => false,
+        };
+        checked.store(host::coarse_ms().max(1), Ordering::Relaxed);
+        holds
+    }
+
+    fn create(&self, name: &[u8], node: &NewNode) -> Result<InodeRef> {
+        self.make(name, node)
+    }
+
+    fn symlink(&self, name: &[u8], target: &[u8], node: &NewNode) -> Result<InodeRef> {
+        self.make_symlink(name, target, node)
+    }
+
+    fn link(&self, name: &[u8], target: &InodeRef) -> Result<()> {
+        self.make_link(name, target)
+    }
+
+    fn unlink(&self, name: &[u8], victim: &InodeRef) -> Result<()> {
+        self.remove(name, victim, false)
+    }
+
+    fn rmdir(&self, name: &[u8], victim: &InodeRef) -> Result<()> {
+        self.remove(name, victim, true)
+    }
+
+    fn rename(
+        &self,
+        name: &[u8],
+        moved: &InodeRef,
+        to: &Target<'_>,
+        flags: RenameFlags,
+    ) -> Result<()> {
+        self.rename_to(name, moved, to, flags)
+    }
+
+    fn tmpfile(&self, node: &NewNode, linkable: bool) -> Result<InodeRef> {
+        self.make_nameless(node, linkable)
+    }
+
+    fn readlink(&self, _env: &Env<'_>) -> Result<Vec<u8>> {
+        if let Some(text) = &*self.link.lock() {
+            return Ok(text.to_vec());
+        }
+        let text = match self.at() {
+            Some((dir, name)) => host::readlinkat(dir.fd()?.as_fd(), &name)?,
+            None => host::readlinkat(self.fd()?.as_fd(), b"")?,
+        };
+        *self.link.lock() = Some(text[..].into());
+        Ok(text)
+    }
+
+    fn open(&self, _env: &Env<'_>, _path: &Path, flags: u32) -> Result<Box<dyn FileOps>> {
+        match self.kind {
+            FileType::Directory => Ok(Box::new(HostDirFile::new(self.arc()?)?)),
+            FileType::Regular => Ok(Box::new(HostFile::open(self.arc()?, flags)?)),
+            _ => Err(Errno::ENXIO),
+        }
+    }
+
+    fn get_xattr(&self, name: &[u8]) -> Result<Vec<u8>> {
+        // Lists for access control are not taken account of, so they aren't shown either.
+        if name.starts_with(b"system.") || self.kind == FileType::Symlink {
+            return Err(Errno::EOPNOTSUPP);
+        }
+        host::get_xattr(self.read_fd().map_err(no_xattr)?.as_fd(), name)
+    }
+
+    fn set_xattr(&self, name: &[u8], value: &[u8], flags: XattrFlags) -> Result<()> {
+        self.may_write()?;
+        settable(name)?;
+        host::set_xattr(self.read_fd().map_err(no_xattr)?.as_fd(), name, value, flags.bits() as i32)?;
+        self.stale();
+        Ok(())
+    }
+
+    fn remove_xattr(&self, name: &[u8]) -> Result<()> {
+        self.may_write()?;
+        settable(name)?;
+        host::remove_xattr(self.read_fd().map_err(no_xattr)?.as_fd(), name)?;
+        self.stale();
+        Ok(())
+    }
+
+    fn list_xattr(&self) -> Result<Vec<Vec<u8>>> {
+        let mut names = host::list_xattr(self.read_fd().map_err(no_xattr)?.as_fd())?;
+        names.retain(|n| !n.starts_with(b"system."));
+        Ok(names)
+    }
+}
+
+/// What can't be opened has no attributes here.
+fn no_xattr(e: Errno) -> Errno {
+    if e == Errno::ENXIO { Errno::EOPNOTSUPP } else { e }
+}
+
+/// Name spaces that may be written to on the host: the user's own, and file capabilities.
+fn settable(name: &[u8]) -> Result<()> {
+    if name.starts_with(b"user.") || name == b"security.capability" {
+        Ok(())
+    } else {
+        Err(Errno::EOPNOTSUPP)
+    }
+}
+
+impl Drop for HostInode {
+    fn drop(&mut self) {
+        self.forget();
+        // Up the tree in a loop: a chain of directories may be longer than the stack is deep.
+        let mut next = std::mem::replace(self.place.get_mut(), Place::Gone);
+        while let Place::At(dir, _) = next {
+            let Some(mut dir) = Arc::into_inner(dir) else { return };
+            next = std::mem::replace(dir.place.get_mut(), Place::Gone);
+        }
+    }
+}
+
+impl HostInode {
+    /// Takes itself out of the table, unless another has the same key by now.
+    fn forget(&self) {
+        let mut inodes = self.shared.inodes.lock();
+        if inodes.get(&self.key).is_some_and(|w| w.strong_count() == 0) {
+            inodes.remove(&self.key);
+        }
+    }
+}
