@@ -1,9 +1,9 @@
 //! File systems.
 
 pub mod dev;
+pub mod host;
 pub mod proc;
 pub mod pseudo;
-pub mod host;
 pub mod tmp;
 
 /// The controlling terminal of a process as /proc/PID/stat has it: its number, and its foreground process group.

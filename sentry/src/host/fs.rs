@@ -483,7 +483,10 @@ pub fn creator() -> (u32, u32) {
 
 /// Descriptors that this process may have open (RLIMIT_NOFILE).
 pub fn descriptor_limit() -> u64 {
-    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    let mut limit = libc::rlimit {
+        rlim_cur: 0,
+        rlim_max: 0,
+    };
     // SAFETY: `limit` lives over the call.
     let rc = unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit) };
     if rc == 0 { limit.rlim_cur } else { 1024 }

@@ -78,7 +78,11 @@ impl Dentry {
             place: Mutex::new(Place { parent, name }),
             children: Mutex::default(),
             dir: Mutex::new(()),
-            checked: AtomicU64::new(if sb_times { crate::host::fs::coarse_ms().max(1) } else { 0 }),
+            checked: AtomicU64::new(if sb_times {
+                crate::host::fs::coarse_ms().max(1)
+            } else {
+                0
+            }),
             mounts: AtomicU32::new(0),
             deleted: AtomicBool::new(false),
             in_ring: AtomicBool::new(false),

@@ -30,8 +30,15 @@ struct State {
 impl HostDirFile {
     /// An open of a directory.
     pub fn new(inode: Arc<HostInode>) -> Result<Self> {
-        let state = State { fd: None, batch: Vec::new().into_iter(), at: 0 };
-        Ok(Self { inode, state: Mutex::new(state) })
+        let state = State {
+            fd: None,
+            batch: Vec::new().into_iter(),
+            at: 0,
+        };
+        Ok(Self {
+            inode,
+            state: Mutex::new(state),
+        })
     }
 }
 

@@ -27,17 +27,29 @@ impl HostFile {
     /// An open with open(2) flags `flags`.
     pub fn open(inode: Arc<HostInode>, flags: u32) -> Result<Self> {
         let mode = flags as i32 & libc::O_ACCMODE;
-        let write = if mode == libc::O_RDONLY { None } else { Some(inode.write_fd()?) };
+        let write = if mode == libc::O_RDONLY {
+            None
+        } else {
+            Some(inode.write_fd()?)
+        };
         let read = match (&write, mode) {
             (_, libc::O_WRONLY) => None,
             (Some(both), _) => Some(Arc::clone(both)),
             (None, _) => Some(inode.read_fd()?),
         };
-        Ok(Self { inode, read, write, appended: AtomicU64::new(0) })
+        Ok(Self {
+            inode,
+            read,
+            write,
+            appended: AtomicU64::new(0),
+        })
     }
 
     fn any(&self) -> Result<&Arc<OwnedFd>> {
-        self.write.as_ref().or(self.read.as_ref()).ok_or(Errno::EBADF)
+        self.write
+            .as_ref()
+            .or(self.read.as_ref())
+            .ok_or(Errno::EBADF)
     }
 
     fn append(&self, fd: &OwnedFd, src: &mut dyn Source) -> Result<usize> {
@@ -47,7 +59,8 @@ impl HostFile {
             let result = src.peek(&mut buf).and_then(|n| {
                 let _end = self.inode.append.lock();
                 let n = host::append(fd.as_fd(), &buf[..n])?;
-                self.appended.store(host::size(fd.as_fd())?.0, Ordering::Relaxed);
+                self.appended
+                    .store(host::size(fd.as_fd())?.0, Ordering::Relaxed);
                 Ok(n)
             });
             match result {
@@ -109,7 +122,11 @@ impl FileOps for HostFile {
             _ => 0,
         };
         seek_in(pos, to, size, |at, hole| {
-            let whence = if hole { libc::SEEK_HOLE } else { libc::SEEK_DATA };
+            let whence = if hole {
+                libc::SEEK_HOLE
+            } else {
+                libc::SEEK_DATA
+            };
             host::seek(self.any()?.as_fd(), at, whence)
         })
     }
@@ -130,7 +147,10 @@ impl FileOps for HostFile {
         };
         // What is written through the mapping changes the file behind our back.
         self.inode.stale();
-        Ok(MapSource::Host { fd, offset: req.offset })
+        Ok(MapSource::Host {
+            fd,
+            offset: req.offset,
+        })
     }
 
     fn truncate(&self, _file: &File, len: u64) -> Result<()> {

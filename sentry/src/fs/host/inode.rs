@@ -66,7 +66,10 @@ struct Cached {
 
 /// Attributes from what the host says.
 fn to_attr(st: &libc::statx) -> Attr {
-    let time = |t: &libc::statx_timestamp| Timestamp { sec: t.tv_sec, nsec: t.tv_nsec };
+    let time = |t: &libc::statx_timestamp| Timestamp {
+        sec: t.tv_sec,
+        nsec: t.tv_nsec,
+    };
     Attr {
         dev: super::dev(st.stx_dev_major, st.stx_dev_minor),
         ino: st.stx_ino,
@@ -86,7 +89,10 @@ fn to_attr(st: &libc::statx) -> Attr {
 }
 
 fn key_of(st: &libc::statx) -> Key {
-    (libc::makedev(st.stx_dev_major, st.stx_dev_minor), st.stx_ino)
+    (
+        libc::makedev(st.stx_dev_major, st.stx_dev_minor),
+        st.stx_ino,
+    )
 }
 
 impl HostInode {
@@ -102,7 +108,11 @@ impl HostInode {
             handles: Mutex::default(),
             holds: AtomicBool::new(false),
             used: AtomicBool::new(false),
-            cached: Mutex::new(Cached { attr, at: host::coarse_ms(), once: true }),
+            cached: Mutex::new(Cached {
+                attr,
+                at: host::coarse_ms(),
+                once: true,
+            }),
             link: Mutex::new(None),
             append: Mutex::new(()),
         });
@@ -153,7 +163,10 @@ impl HostInode {
         let fresh = Self::new(&self.shared, st, Place::At(here, name.into()));
         let other = {
             let mut inodes = self.shared.inodes.lock();
-            let other = inodes.get(&key).and_then(Weak::upgrade).filter(|o| o.kind == kind);
+            let other = inodes
+                .get(&key)
+                .and_then(Weak::upgrade)
+                .filter(|o| o.kind == kind);
             if other.is_none() {
                 inodes.insert(key, Arc::downgrade(&fresh));
             }
@@ -189,7 +202,10 @@ impl HostInode {
     /// A file without a name (O_TMPFILE), open as `fd`.
     pub(super) fn nameless(&self, st: &libc::statx, fd: OwnedFd) -> Arc<Self> {
         let fresh = Self::new(&self.shared, st, Place::Gone);
-        self.shared.inodes.lock().insert(fresh.key, Arc::downgrade(&fresh));
+        self.shared
+            .inodes
+            .lock()
+            .insert(fresh.key, Arc::downgrade(&fresh));
         // It can't be opened again: the descriptor stays with the inode.
         let fd = Arc::new(fd);
         let mut handles = fresh.handles.lock();
@@ -223,7 +239,11 @@ impl HostInode {
         drop(place);
         drop(old);
         let mut cached = self.cached.lock();
-        let gone = if self.kind == FileType::Directory { 2 } else { 1 };
+        let gone = if self.kind == FileType::Directory {
+            2
+        } else {
+            1
+        };
         cached.attr.nlink = cached.attr.nlink.saturating_sub(gone);
         cached.at = 0;
     }
@@ -249,7 +269,11 @@ impl HostInode {
             return;
         }
         let mut handles = self.handles.lock();
-        let gone = (handles.path.take(), handles.read.take(), handles.write.take());
+        let gone = (
+            handles.path.take(),
+            handles.read.take(),
+            handles.write.take(),
+        );
         drop(handles);
         drop(gone);
     }
@@ -272,7 +296,9 @@ impl HostInode {
         // Up to the first directory that has a descriptor, and down again: without recursion, for trees may be deep.
         let mut chain = vec![self.arc()?];
         let mut dir = loop {
-            let Some(last) = chain.last() else { return Err(Errno::ESTALE) };
+            let Some(last) = chain.last() else {
+                return Err(Errno::ESTALE);
+            };
             let (parent, _) = last.at().ok_or(Errno::ESTALE)?;
             if let Some(fd) = parent.some_fd() {
                 break fd;
@@ -362,7 +388,11 @@ impl HostInode {
         self.used.store(true, Ordering::Relaxed);
         {
             let mut handles = self.handles.lock();
-            if let Some(fd) = handles.write.clone().or_else(|| handles.open_write.upgrade()) {
+            if let Some(fd) = handles
+                .write
+                .clone()
+                .or_else(|| handles.open_write.upgrade())
+            {
                 handles.write.get_or_insert_with(|| Arc::clone(&fd));
                 return Ok(fd);
             }
@@ -387,7 +417,11 @@ impl HostInode {
 
     /// EROFS in a tree that is not to be written to.
     pub(super) fn may_write(&self) -> Result<()> {
-        if self.shared.writable { Ok(()) } else { Err(Errno::EROFS) }
+        if self.shared.writable {
+            Ok(())
+        } else {
+            Err(Errno::EROFS)
+        }
     }
 
     // ---- attributes ----
@@ -401,7 +435,11 @@ impl HostInode {
         let attr = to_attr(st);
         let mut cached = self.cached.lock();
         let changed = cached.attr.ctime != attr.ctime;
-        *cached = Cached { attr, at: host::coarse_ms(), once: true };
+        *cached = Cached {
+            attr,
+            at: host::coarse_ms(),
+            once: true,
+        };
         drop(cached);
         if changed {
             if self.kind == FileType::Symlink {
@@ -487,7 +525,12 @@ impl Inode for HostInode {
             host::truncate(self.write_fd()?.as_fd(), size)?;
             self.stale();
         }
-        if *change == (SetAttr { size: change.size, ..SetAttr::default() }) {
+        if *change
+            == (SetAttr {
+                size: change.size,
+                ..SetAttr::default()
+            })
+        {
             return Ok(());
         }
         let fd = self.fd()?;
@@ -610,7 +653,12 @@ impl Inode for HostInode {
     fn set_xattr(&self, name: &[u8], value: &[u8], flags: XattrFlags) -> Result<()> {
         self.may_write()?;
         settable(name)?;
-        host::set_xattr(self.read_fd().map_err(no_xattr)?.as_fd(), name, value, flags.bits() as i32)?;
+        host::set_xattr(
+            self.read_fd().map_err(no_xattr)?.as_fd(),
+            name,
+            value,
+            flags.bits() as i32,
+        )?;
         self.stale();
         Ok(())
     }
@@ -632,7 +680,11 @@ impl Inode for HostInode {
 
 /// What can't be opened has no attributes here.
 fn no_xattr(e: Errno) -> Errno {
-    if e == Errno::ENXIO { Errno::EOPNOTSUPP } else { e }
+    if e == Errno::ENXIO {
+        Errno::EOPNOTSUPP
+    } else {
+        e
+    }
 }
 
 /// Name spaces that may be written to on the host: the user's own, and file capabilities.
@@ -650,7 +702,9 @@ impl Drop for HostInode {
         // Up the tree in a loop: a chain of directories may be longer than the stack is deep.
         let mut next = std::mem::replace(self.place.get_mut(), Place::Gone);
         while let Place::At(dir, _) = next {
-            let Some(mut dir) = Arc::into_inner(dir) else { return };
+            let Some(mut dir) = Arc::into_inner(dir) else {
+                return;
+            };
             next = std::mem::replace(dir.place.get_mut(), Place::Gone);
         }
     }

@@ -83,8 +83,12 @@ impl Shared {
         holders.push_back(inode.weak());
         let mut chances = 16;
         while holders.len() > self.max_holders {
-            let Some(oldest) = holders.pop_front() else { break };
-            let Some(oldest) = oldest.upgrade() else { continue };
+            let Some(oldest) = holders.pop_front() else {
+                break;
+            };
+            let Some(oldest) = oldest.upgrade() else {
+                continue;
+            };
             if oldest.used_lately() && chances > 0 {
                 chances -= 1;
                 holders.push_back(oldest.weak());
@@ -110,7 +114,9 @@ impl HostFs {
     pub fn create(dir: OwnedFd, sharing: Sharing, writable: bool) -> Result<Arc<Dentry>> {
         let root = Self::root(dir, sharing, writable)?;
         let dev = root.host_dev();
-        let fs = Self { shared: Arc::clone(root.shared()) };
+        let fs = Self {
+            shared: Arc::clone(root.shared()),
+        };
         Ok(Superblock::new(Box::new(fs), dev, root, !writable))
     }
 
@@ -141,7 +147,11 @@ impl HostFs {
         flags: MountFlags,
     ) -> Result<Arc<Mount>> {
         let writable = !flags.contains(MountFlags::RDONLY);
-        Ok(Mount::new(Self::create(dir, sharing, writable)?, source, flags))
+        Ok(Mount::new(
+            Self::create(dir, sharing, writable)?,
+            source,
+            flags,
+        ))
     }
 }
 

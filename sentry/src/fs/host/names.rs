@@ -140,7 +140,11 @@ impl HostInode {
             if batch.is_empty() {
                 return Ok(out);
             }
-            out.extend(batch.into_iter().filter(|e| e.name != b"." && e.name != b".."));
+            out.extend(
+                batch
+                    .into_iter()
+                    .filter(|e| e.name != b"." && e.name != b".."),
+            );
         }
     }
 
