@@ -5,14 +5,22 @@ use std::ffi::OsString;
 use std::os::fd::RawFd;
 use std::path::PathBuf;
 
-/// Version of the OCI runtime specification that `spec` writes and `run` reads.
-pub const SPEC_VERSION: &str = oci_spec::runtime::VERSION;
-
-const VERSION: &str = const_version();
-
-const fn const_version() -> &'static str {
-    concat!("version ", env!("CARGO_PKG_VERSION"))
+macro_rules! spec_version {
+    () => {
+        "1.1.0"
+    };
 }
+
+/// Version of the OCI runtime specification that `spec` writes and `run` reads.
+pub const SPEC_VERSION: &str = spec_version!();
+
+/// runc's lines: version, then specification.
+const VERSION: &str = concat!(
+    "version ",
+    env!("CARGO_PKG_VERSION"),
+    "\nspec: ",
+    spec_version!()
+);
 
 const EXAMPLES: &str = "\
 Examples:
@@ -74,7 +82,7 @@ pub struct Global {
     #[arg(long, global = true, hide = true)]
     pub systemd_cgroup: bool,
     /// Taken for runc's sake; whether there are privileges is found out
-    #[arg(long, value_name = "BOOL", global = true, hide = true, num_args = 0..=1)]
+    #[arg(id = "assume-rootless", long = "rootless", value_name = "BOOL", hide = true, num_args = 0..=1)]
     #[arg(default_missing_value = "true", require_equals = true)]
     pub rootless: Option<Rootless>,
 }
@@ -209,6 +217,11 @@ mod tests {
 
     fn parse(args: &[&str]) -> Cli {
         Cli::try_parse_from(std::iter::once(&"runsc").chain(args)).unwrap()
+    }
+
+    #[test]
+    fn the_specification_is_that_of_the_parser() {
+        assert_eq!(SPEC_VERSION, oci_spec::runtime::VERSION);
     }
 
     #[test]
