@@ -2,6 +2,7 @@
 
 pub mod dev;
 pub mod host;
+pub mod overlay;
 pub mod proc;
 pub mod pseudo;
 pub mod tmp;

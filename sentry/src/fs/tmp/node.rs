@@ -135,7 +135,7 @@ impl TmpNode {
     }
 
     /// Contents or entries have changed.
-    pub(super) fn touch_modified(&self) {
+    pub(crate) fn touch_modified(&self) {
         let now = Timestamp::now();
         let mut meta = self.meta.lock();
         meta.mtime = now;
@@ -143,10 +143,20 @@ impl TmpNode {
     }
 
     /// Changes the count of links.
-    pub(super) fn add_links(&self, by: i32) {
+    pub(crate) fn add_links(&self, by: i32) {
         let mut meta = self.meta.lock();
         meta.nlink = meta.nlink.saturating_add_signed(by);
         meta.ctime = Timestamp::now();
+    }
+
+    /// Without a link, it may still get one (O_TMPFILE without O_EXCL).
+    pub(crate) fn is_linkable(&self) -> bool {
+        self.meta.lock().linkable
+    }
+
+    /// Lets it get a link although it has none.
+    pub(crate) fn set_linkable(&self, yes: bool) {
+        self.meta.lock().linkable = yes;
     }
 
     /// Number of links.
