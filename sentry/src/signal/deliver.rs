@@ -143,7 +143,7 @@ fn act(cx: &Cx, info: &SigInfo) -> Option<i32> {
         }
         return None;
     }
-    if group.unkillable(signal) {
+    if group.unkillable() {
         return None;
     }
     match signal.default_action() {

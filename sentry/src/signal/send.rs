@@ -13,7 +13,7 @@ pub fn ignored(group: &ThreadGroup, signal: Signal) -> bool {
     let action = group.sighand().get(signal);
     action.is_ignore()
         || (action.is_default()
-            && (signal.default_action() == DefaultAction::Ignore || group.unkillable(signal)))
+            && (signal.default_action() == DefaultAction::Ignore || group.unkillable()))
 }
 
 /// What happens at once, whether or not the signal is blocked (prepare_signal): continuing, dropping opposites.
@@ -126,6 +126,9 @@ pub fn force(task: &Arc<Task>, info: SigInfo) {
         action.handler = SIG_DFL;
         sighand.set(signal, action);
         task.signals.lock().mask.remove(signal);
+    }
+    if action.is_default() {
+        task.group.forced.store(true, std::sync::atomic::Ordering::Relaxed);
     }
     let mut signals = task.group.signals.lock();
     if signals.exiting.is_none() {

@@ -6,7 +6,6 @@ use crate::executor::WaitQueue;
 use crate::kernel::Kernel;
 use crate::signal::{GroupSignals, SigHand};
 use arch::abi::Rusage;
-use arch::signal::Signal;
 use parking_lot::Mutex;
 use smallvec::SmallVec;
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU64, Ordering};
@@ -58,6 +57,8 @@ pub struct ThreadGroup {
     pub(crate) personality: AtomicU64,
     /// getpriority(2).
     pub(crate) nice: AtomicI32,
+    /// A fault of its own, or somebody outside, ends even the first process.
+    pub(crate) forced: AtomicBool,
     /// PR_SET_THP_DISABLE.
     pub(crate) thp_disabled: AtomicBool,
     /// A vfork(2) child that still runs in its parent's memory.
@@ -134,6 +135,7 @@ impl ThreadGroup {
             oom_score_adj: AtomicI32::new(0),
             personality: AtomicU64::new(0),
             nice: AtomicI32::new(0),
+            forced: AtomicBool::new(false),
             thp_disabled: AtomicBool::new(false),
             borrows_space: AtomicBool::new(false),
             timers: crate::time::GroupTimers::default(),
@@ -185,10 +187,11 @@ impl ThreadGroup {
         usize::try_from(self.rlimit(libc::RLIMIT_SIGPENDING)).unwrap_or(usize::MAX)
     }
 
-    /// The first process of a container takes no signal from inside that it has no handler for.
-    pub fn unkillable(&self, signal: Signal) -> bool {
+    /// The first process of a container takes no signal from inside that it has no handler for, SIGKILL and SIGSTOP included
+    /// (pid_namespaces(7)). Faults of its own and its end from outside don't ask.
+    pub fn unkillable(&self) -> bool {
         self.pid == 1
-            && !signal.is_unstoppable()
+            && !self.forced.load(Ordering::Relaxed)
             && self.kernel.upgrade().is_some_and(|k| k.protect_init)
     }
 
