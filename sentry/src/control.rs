@@ -169,7 +169,8 @@ impl Server {
         let init = self.kernel.upgrade().and_then(|k| k.tasks.lock().group(1));
         if let Some(init) = init {
             if signal.is_unstoppable() {
-                init.forced.store(true, std::sync::atomic::Ordering::Relaxed);
+                init.forced
+                    .store(true, std::sync::atomic::Ordering::Relaxed);
             }
             // No room for another one of a real-time signal: as for kill(2), it is lost.
             let _ = send_to_group(&init, SigInfo::kill(signal, SI_USER, 0, 0));

@@ -5,7 +5,7 @@ use sentry::boot::{init, threads::Threads};
 use sentry::config::HostHandles;
 use sentry::kernel::{Kernel, UtsNames};
 use sentry::task::{Creds, tree};
-use sentry::user::{SliceSource, Sink, Source};
+use sentry::user::{Sink, SliceSource, Source};
 use sentry::vfs::walk::{At, Env};
 use sentry::vfs::{FdTable, File, FileOps, FsContext, MountFlags, MountNamespace, names, open};
 use std::sync::Arc;
@@ -18,7 +18,10 @@ impl FileOps for Capture {
         self
     }
     fn stat(&self, _: &File) -> arch::Result<arch::abi::Stat> {
-        Ok(arch::abi::Stat { mode: libc::S_IFIFO | 0o600, ..Default::default() })
+        Ok(arch::abi::Stat {
+            mode: libc::S_IFIFO | 0o600,
+            ..Default::default()
+        })
     }
     fn read(&self, _: &File, _: u64, _: &mut dyn Sink) -> arch::Result<usize> {
         Ok(0)
@@ -35,18 +38,30 @@ const BUSYBOX: &str = "/bin/busybox";
 fn run(args: &[&str]) -> (i32, String) {
     sentry::host::fs::keep_proc_fd().expect("/proc");
     let platform = systrap::Platform::new(&systrap::Options::default()).expect("platform");
-    let uts = UtsNames { hostname: b"box".to_vec(), domainname: Vec::new() };
+    let uts = UtsNames {
+        hostname: b"box".to_vec(),
+        domainname: Vec::new(),
+    };
     let kernel = Kernel::new(platform, uts, true, HostHandles::default()).expect("kernel");
     let threads = Threads::start(&kernel).expect("threads");
 
     let mount = sentry::fs::tmp::TmpFs::mount(
-        sentry::fs::tmp::Options { mode: 0o755, ..Default::default() },
+        sentry::fs::tmp::Options {
+            mode: 0o755,
+            ..Default::default()
+        },
         MountFlags::empty(),
     )
     .expect("tmpfs");
     let ns = MountNamespace::new(mount);
     let fs = FsContext::new(Arc::clone(&ns));
-    let env = Env { creds: Arc::new(Creds::root()), root: fs.root(), cwd: fs.cwd(), umask: 0, cx: None };
+    let env = Env {
+        creds: Arc::new(Creds::root()),
+        root: fs.root(),
+        cwd: fs.cwd(),
+        umask: 0,
+        cx: None,
+    };
     for dir in ["/bin", "/proc", "/tmp"] {
         names::mkdir(&env, &At::Cwd, dir.as_bytes(), 0o755).expect("mkdir");
     }
@@ -55,12 +70,21 @@ fn run(args: &[&str]) -> (i32, String) {
     let bytes = std::fs::read(BUSYBOX).expect("package busybox-static is needed");
     let mut at = 0;
     while at < bytes.len() {
-        at += file.ops.write(&file, at as u64, &mut SliceSource(&bytes[at..])).expect("write");
+        at += file
+            .ops
+            .write(&file, at as u64, &mut SliceSource(&bytes[at..]))
+            .expect("write");
     }
     drop(file);
     let proc = sentry::fs::proc::new(&kernel);
-    let place = env.resolve(&At::Cwd, b"/proc", Default::default()).expect("proc");
-    ns.mount(&sentry::vfs::Mount::new(proc, b"proc", MountFlags::empty()), &place).expect("mount proc");
+    let place = env
+        .resolve(&At::Cwd, b"/proc", Default::default())
+        .expect("proc");
+    ns.mount(
+        &sentry::vfs::Mount::new(proc, b"proc", MountFlags::empty()),
+        &place,
+    )
+    .expect("mount proc");
     drop(env);
 
     let out = Arc::new(Mutex::new(Vec::new()));
@@ -103,12 +127,22 @@ fn busybox_echo() {
 
 #[test]
 fn busybox_shell_forks_and_waits() {
-    let (status, out) = run(&["busybox", "sh", "-c", "(exit 3); echo $?; busybox true && echo yes; for i in 1 2 3; do busybox echo $i; done; exit 7"]);
+    let (status, out) = run(&[
+        "busybox",
+        "sh",
+        "-c",
+        "(exit 3); echo $?; busybox true && echo yes; for i in 1 2 3; do busybox echo $i; done; exit 7",
+    ]);
     assert_eq!((status, out.as_str()), (7 << 8, "3\nyes\n1\n2\n3\n"));
 }
 
 #[test]
 fn busybox_pipes_and_files() {
-    let (status, out) = run(&["busybox", "sh", "-c", "cd /tmp; echo one > f; echo two >> f; busybox cat f | busybox wc -l; busybox ls -a /proc/self/ns | busybox wc -l; kill -9 $$; echo alive"]);
+    let (status, out) = run(&[
+        "busybox",
+        "sh",
+        "-c",
+        "cd /tmp; echo one > f; echo two >> f; busybox cat f | busybox wc -l; busybox ls -a /proc/self/ns | busybox wc -l; kill -9 $$; echo alive",
+    ]);
     assert_eq!((status, out.as_str()), (0, "2\n9\nalive\n"));
 }

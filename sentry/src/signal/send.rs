@@ -128,7 +128,9 @@ pub fn force(task: &Arc<Task>, info: SigInfo) {
         task.signals.lock().mask.remove(signal);
     }
     if action.is_default() {
-        task.group.forced.store(true, std::sync::atomic::Ordering::Relaxed);
+        task.group
+            .forced
+            .store(true, std::sync::atomic::Ordering::Relaxed);
     }
     let mut signals = task.group.signals.lock();
     if signals.exiting.is_none() {
