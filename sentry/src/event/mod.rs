@@ -2,6 +2,7 @@
 
 pub mod epoll;
 pub mod eventfd;
+pub mod hostfd;
 pub mod pipe;
 pub mod timerfd;
 

@@ -9,4 +9,5 @@ pub mod event;
 pub mod fs;
 pub mod io;
 pub mod mm;
+pub mod stdio;
 pub mod sys;

@@ -5,7 +5,7 @@ use crate::executor::PollEvents;
 use crate::net::SocketFile;
 use crate::task::Cx;
 use crate::user::{Sink, Source, UserAddr, UserBytes, UserRef};
-use crate::vfs::{APPEND, File, FileType, SeekFrom, change, notify};
+use crate::vfs::{APPEND, File, FileType, HERE, SeekFrom, change, notify};
 use arch::abi::{Iovec, SI_KERNEL, SigInfo};
 use arch::signal::Signal;
 use arch::{Errno, Result};
@@ -86,7 +86,9 @@ async fn read_into(file: &File, cx: &Cx, sink: &mut (dyn Sink + Send), how: How)
     }
     let mut op = || match how.place {
         Where::At(at) => file.ops.read(file, at, sink),
-        Where::Position if !file.ops.seekable() => file.ops.read(file, 0, sink),
+        Where::Position if !file.ops.seekable() || file.ops.keeps_position() => {
+            file.ops.read(file, HERE, sink)
+        }
         Where::Position => {
             let mut pos = file.pos.lock();
             let n = file.ops.read(file, *pos, sink)?;
@@ -175,8 +177,8 @@ pub(crate) fn is_regular(file: &File) -> bool {
 
 /// One attempt of a write.
 fn write_once(cx: &Cx, file: &File, src: &mut (dyn Source + Send), how: How) -> Result<usize> {
-    if !file.ops.seekable() {
-        return file.ops.write(file, 0, src);
+    if !file.ops.seekable() || (file.ops.keeps_position() && how.place == Where::Position) {
+        return file.ops.write(file, HERE, src);
     }
     let append = (file.has(libc::O_APPEND) || how.append) && !how.no_append;
     match how.place {

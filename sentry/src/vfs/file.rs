@@ -32,6 +32,8 @@ pub enum SeekFrom {
 
 /// As the offset of a write: at the end of the file, wherever that is.
 pub const APPEND: u64 = u64::MAX;
+/// The offset of a read or write at the position that the file itself keeps ([`FileOps::keeps_position`]).
+pub const HERE: u64 = u64::MAX - 1;
 
 /// What a mapping wants of a file.
 #[derive(Clone, Copy, Debug)]
@@ -102,6 +104,11 @@ pub trait FileOps: Send + Sync + Any {
 
     /// Whether there is a position: pread(2) and lseek(2) give ESPIPE otherwise.
     fn seekable(&self) -> bool {
+        false
+    }
+
+    /// Whether the position is kept by the implementation (shared with others on the host), which then gets [`HERE`] as offset.
+    fn keeps_position(&self) -> bool {
         false
     }
 

@@ -36,7 +36,9 @@ pub use context::FsContext;
 pub use dentry::Dentry;
 pub use devices::{DeviceRegistry, Driver};
 pub use fdtable::FdTable;
-pub use file::{APPEND, DirSink, File, FileOps, FileWatcher, MapRequest, MapSource, SeekFrom};
+pub use file::{
+    APPEND, DirSink, File, FileOps, FileWatcher, HERE, MapRequest, MapSource, SeekFrom,
+};
 pub use inode::{
     FileInode, Inode, InodeExt, InodeRef, Link, NewNode, RenameFlags, Target, XattrFlags,
 };
