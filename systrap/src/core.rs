@@ -3,6 +3,8 @@
 //! Locks, outermost first; none is held across another but as drawn:
 //!
 //! ```text
+//! reaping
+//!   all of the below
 //! zygote                       (held while a process is spawned)
 //!   AddressSpace::tickets      (held across one non-blocking sendmsg)
 //!   AddressSpace::slots_free
@@ -16,6 +18,7 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
+use std::time::Duration;
 
 use parking_lot::{Mutex, RwLock};
 
@@ -28,6 +31,14 @@ use crate::proto::*;
 use crate::space::AddressSpace;
 use crate::sys;
 use crate::{Options, Token};
+
+/// A host process whose pid the host has told.
+pub(crate) struct Known {
+    pub space: Weak<AddressSpace>,
+    /// It leads a process group of its own, with all that it forked without
+    /// us.
+    pub grouped: bool,
+}
 
 /// So many address spaces without a running thread may stay on the list.
 const QUIET_MAX: usize = 64;
@@ -43,8 +54,10 @@ pub(crate) struct Core {
     injected: Mutex<Vec<Token>>,
     /// Whether `injected` has something. Set under its lock, read without.
     injected_some: AtomicBool,
+    /// Only one at a time reaps.
+    reaping: Mutex<()>,
     /// Host pid → address space, once the host has told the pid.
-    pub pids: Mutex<HashMap<i32, Weak<AddressSpace>>>,
+    pub pids: Mutex<HashMap<i32, Known>>,
     /// Address spaces whose pid is not known yet.
     pub unresolved: Mutex<Vec<Weak<AddressSpace>>>,
     /// Fork children that may exist and whose address space was dropped
@@ -81,6 +94,7 @@ impl Core {
             active: RwLock::default(),
             injected: Mutex::default(),
             injected_some: AtomicBool::new(false),
+            reaping: Mutex::default(),
             pids: Mutex::default(),
             unresolved: Mutex::default(),
             orphans: AtomicU32::new(0),
@@ -171,19 +185,25 @@ impl Core {
 
     /// Reaps what is dead.
     pub fn reap(&self, out: &mut Vec<Token>) {
+        let one = self.reaping.lock();
         self.resolve_all();
         while let Some(pid) = sys::peek_dead_child() {
             if !self.pids.lock().contains_key(&pid) {
                 // Its hello may have come since.
                 self.resolve_all();
             }
-            // A pid stays ours until it is reaped here.
-            let space = self.pids.lock().remove(&pid);
+            let known = self.pids.lock().remove(&pid);
+            if let Some(known) = &known
+                && known.grouped
+            {
+                self.end_group(pid, &known.space);
+            }
+            // The pid was ours up to here.
             let Some(status) = sys::reap(pid) else { break };
-            match space {
-                Some(space) => {
+            match known {
+                Some(known) => {
                     count(&self.counts.deaths);
-                    if let Some(space) = space.upgrade() {
+                    if let Some(space) = known.space.upgrade() {
                         space.died(status, out);
                     }
                 }
@@ -192,5 +212,20 @@ impl Core {
             }
         }
         self.resolve_all();
+        drop(one);
+    }
+
+    /// Ends what a hostile process forked behind our back: it is in the dead
+    /// one's process group, since the filter lets nobody leave it. Children
+    /// that we asked for are in that group too until their hello is read,
+    /// which comes at once after the fork.
+    fn end_group(&self, pid: i32, space: &Weak<AddressSpace>) {
+        let list = self.unresolved.lock().clone();
+        for child in list.iter().filter_map(Weak::upgrade) {
+            if child.is_child_of(space) {
+                child.wait_resolved(Duration::from_millis(20));
+            }
+        }
+        sys::kill_group(pid);
     }
 }

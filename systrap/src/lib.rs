@@ -10,17 +10,20 @@
 
 mod actions;
 mod bpf;
+mod clone;
 mod core;
 mod counters;
 mod event;
 mod filter;
 mod fpstate;
+mod kick;
 pub mod layout;
 mod mem;
 mod platform;
 mod policy;
 mod pool;
 mod proto;
+mod registers;
 mod regs;
 mod slot;
 mod space;
@@ -32,10 +35,11 @@ mod zygote;
 pub use actions::Actions;
 pub use counters::Counters;
 pub use event::{Event, Token};
+pub use kick::Kicker;
 pub use platform::{Options, Platform};
 pub use regs::{Arch, Regs};
 pub use space::AddressSpace;
-pub use thread::{Identity, Kicker, Thread};
+pub use thread::{Identity, Thread};
 pub use window::{Reserved, Window};
 
 /// Whether [`Actions::madvise`] may be used with this advice; the stub's

@@ -9,7 +9,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 
 use crate::Token;
-use crate::core::Core;
+use crate::core::{Core, Known};
 use crate::counters::count;
 use crate::layout::*;
 use crate::mem::Shared;
@@ -63,12 +63,20 @@ pub struct AddressSpace {
     /// The zygote: workers don't look at its ring.
     hidden: AtomicBool,
     this: Weak<AddressSpace>,
+    /// Whose fork it is.
+    parent: Weak<AddressSpace>,
 }
 
 impl AddressSpace {
     /// For a process that will be made with this region and control socket;
     /// its one thread is in `slot`.
-    pub(crate) fn new(core: &Arc<Core>, region: Shared, ctl: OwnedFd, slot: u32) -> Arc<Self> {
+    pub(crate) fn new(
+        core: &Arc<Core>,
+        region: Shared,
+        ctl: OwnedFd,
+        slot: u32,
+        parent: Weak<AddressSpace>,
+    ) -> Arc<Self> {
         let space = Arc::new_cyclic(|this| AddressSpace {
             core: core.clone(),
             region,
@@ -91,6 +99,7 @@ impl AddressSpace {
             vdso_at: AtomicU64::new(0),
             hidden: AtomicBool::new(false),
             this: this.clone(),
+            parent,
         });
         core.unresolved.lock().push(space.this.clone());
         space
@@ -200,18 +209,38 @@ impl AddressSpace {
     /// Does something to a pid while it can't be reaped (and reused).
     pub(crate) fn signal(&self, pid: i32, f: impl FnOnce(i32) -> bool) -> bool {
         let pids = self.core.pids.lock();
-        let ours = pids.get(&pid).is_some_and(|s| s.ptr_eq(&self.this));
+        let ours = pids.get(&pid).is_some_and(|k| k.space.ptr_eq(&self.this));
         ours && f(pid)
     }
 
     /// The pid, known from fork(2) itself.
     pub(crate) fn set_pid(&self, pid: i32) {
-        self.core.pids.lock().insert(pid, self.this.clone());
+        self.core.pids.lock().insert(pid, self.known(pid));
         self.pid.store(pid, Ordering::Release);
         self.core
             .unresolved
             .lock()
             .retain(|s| !s.ptr_eq(&self.this));
+    }
+
+    /// What is to be known of a pid that the host has just told.
+    fn known(&self, pid: i32) -> Known {
+        Known {
+            space: self.this.clone(),
+            grouped: sys::make_group(pid),
+        }
+    }
+
+    pub(crate) fn is_child_of(&self, parent: &Weak<AddressSpace>) -> bool {
+        self.parent.ptr_eq(parent)
+    }
+
+    /// Waits for the hello of a child that was just forked.
+    pub(crate) fn wait_resolved(&self, max: Duration) {
+        if self.resolve().is_none() && self.pid.load(Ordering::Acquire) == UNKNOWN {
+            sys::wait_readable(&self.ctl, max);
+            self.resolve();
+        }
     }
 
     /// Reads the child's hello if it is there.
@@ -225,7 +254,7 @@ impl AddressSpace {
             Hello::NotYet => return None,
             // A pid that is taken: someone said hello in the child's place.
             Hello::From(pid) if !pids.contains_key(&pid) => {
-                pids.insert(pid, self.this.clone());
+                pids.insert(pid, self.known(pid));
                 pid
             }
             Hello::From(_) => {

@@ -224,6 +224,19 @@ pub fn kill(pid: i32) {
     unsafe { libc::kill(pid, libc::SIGKILL) };
 }
 
+/// Makes a child the leader of a process group of its own.
+pub fn make_group(pid: i32) -> bool {
+    // SAFETY: no memory is involved.
+    unsafe { libc::setpgid(pid, pid) == 0 }
+}
+
+/// SIGKILL for a whole process group. The caller knows that its leader is a
+/// child that is not reaped yet, so that the group is that child's.
+pub fn kill_group(leader: i32) {
+    // SAFETY: no memory is involved.
+    unsafe { libc::kill(-leader, libc::SIGKILL) };
+}
+
 /// A child that has ended but is not reaped: pid and wait status.
 pub fn peek_dead_child() -> Option<i32> {
     // SAFETY: all zero is a valid siginfo_t.

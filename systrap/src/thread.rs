@@ -1,17 +1,15 @@
 //! Threads: one host thread and one slot each.
 
-use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use crate::actions::{Action, Ends, Pending};
 use crate::layout::*;
-use crate::pool::Prepared;
 use crate::proto::*;
 use crate::slot::owner;
 use crate::sys;
 use crate::window::{MINCORE_OFF, Piece, Pieces};
-use crate::{Actions, AddressSpace, Arch, Event, Regs, Token, Window};
+use crate::{Actions, AddressSpace, Arch, Event, Kicker, Token, Window};
 
 /// Values that the stub answers identity calls with (getpid and kin), so
 /// that they need no hand-over. The Sentry keeps them current.
@@ -35,18 +33,18 @@ pub struct Identity {
 /// Dropping the handle ends the host thread, and with the last handle of an
 /// address space its process.
 pub struct Thread {
-    space: Arc<AddressSpace>,
-    index: u32,
+    pub(crate) space: Arc<AddressSpace>,
+    pub(crate) index: u32,
     /// Offset of the slot in the region.
-    base: u64,
+    pub(crate) base: u64,
     /// Offset in the slot of the frame; checked to have a whole frame and FPU
     /// state behind it.
-    frame: u64,
+    pub(crate) frame: u64,
     pub(crate) pending: Pending,
     pub(crate) pieces: Pieces,
-    flags: u32,
-    fs_base: u64,
-    gs_base: u64,
+    pub(crate) flags: u32,
+    pub(crate) fs_base: u64,
+    pub(crate) gs_base: u64,
     /// An event that the stub has no part in.
     instead: Option<Event>,
 }
@@ -83,19 +81,19 @@ impl Thread {
         self.space.leader.load(Ordering::Relaxed) == self.index
     }
 
-    fn ld32(&self, off: u64) -> u32 {
+    pub(crate) fn ld32(&self, off: u64) -> u32 {
         self.space.region.ld32(self.base + off)
     }
 
-    fn ld64(&self, off: u64) -> u64 {
+    pub(crate) fn ld64(&self, off: u64) -> u64 {
         self.space.region.ld64(self.base + off)
     }
 
-    fn st32(&self, off: u64, v: u32) {
+    pub(crate) fn st32(&self, off: u64, v: u32) {
         self.space.region.st32(self.base + off, v);
     }
 
-    fn st64(&self, off: u64, v: u64) {
+    pub(crate) fn st64(&self, off: u64, v: u64) {
         self.space.region.st64(self.base + off, v);
     }
 
@@ -125,7 +123,7 @@ impl Thread {
         &self.space
     }
 
-    // ---- events ----------------------------------------------------------------
+    // ---- events
 
     /// Copies the event out of the slot; once per report.
     pub fn event(&mut self) -> Event {
@@ -263,125 +261,7 @@ impl Thread {
         }
     }
 
-    // ---- registers ----------------------------------------------------------------
-
-    /// Registers of the trapped frame.
-    pub fn regs(&self) -> Regs {
-        let greg = |off| self.ld64(self.frame + off);
-        let seg = |off| self.space.region.ld16(self.base + self.frame + off);
-        Regs {
-            r15: greg(F_R15),
-            r14: greg(F_R14),
-            r13: greg(F_R13),
-            r12: greg(F_R12),
-            rbp: greg(F_RBP),
-            rbx: greg(F_RBX),
-            r11: greg(F_R11),
-            r10: greg(F_R10),
-            r9: greg(F_R9),
-            r8: greg(F_R8),
-            rax: greg(F_RAX),
-            rcx: greg(F_RCX),
-            rdx: greg(F_RDX),
-            rsi: greg(F_RSI),
-            rdi: greg(F_RDI),
-            rip: greg(F_RIP),
-            rflags: greg(F_RFLAGS),
-            rsp: greg(F_RSP),
-            cs: seg(F_CS),
-            ss: seg(F_SS),
-            fs_base: self.fs_base,
-            gs_base: self.gs_base,
-        }
-    }
-
-    /// Takes effect at the next resume. A non-canonical base is ignored.
-    pub fn set_regs(&mut self, r: &Regs) {
-        let frame = self.frame;
-        for (off, v) in [
-            (F_R15, r.r15),
-            (F_R14, r.r14),
-            (F_R13, r.r13),
-            (F_R12, r.r12),
-            (F_RBP, r.rbp),
-            (F_RBX, r.rbx),
-            (F_R11, r.r11),
-            (F_R10, r.r10),
-            (F_R9, r.r9),
-            (F_R8, r.r8),
-            (F_RAX, r.rax),
-            (F_RCX, r.rcx),
-            (F_RDX, r.rdx),
-            (F_RSI, r.rsi),
-            (F_RDI, r.rdi),
-            (F_RIP, r.rip),
-            (F_RFLAGS, r.rflags),
-            (F_RSP, r.rsp),
-        ] {
-            self.st64(frame + off, v);
-        }
-        self.space.region.st16(self.base + frame + F_CS, r.cs);
-        self.space.region.st16(self.base + frame + F_SS, r.ss);
-        if r.fs_base != self.fs_base && r.fs_base < 1 << 47 {
-            self.fs_base = r.fs_base;
-            self.flags |= RF_SET_FS;
-        }
-        if r.gs_base != self.gs_base && r.gs_base < 1 << 47 {
-            self.gs_base = r.gs_base;
-            self.flags |= RF_SET_GS;
-        }
-    }
-
-    /// Sets `rax`.
-    pub fn set_return(&mut self, rax: u64) {
-        self.st64(self.frame + F_RAX, rax);
-    }
-
-    /// The FPU state of the trapped frame in the layout of a signal frame's
-    /// `fpstate` (xsave area with `sw_reserved`, final magic included). Empty
-    /// if the application's frame has none that makes sense.
-    pub fn fpstate(&self) -> Vec<u8> {
-        let Some(shape) = self.space.core.frame.get() else {
-            return Vec::new();
-        };
-        let at = self.ld64(self.frame + F_FPSTATE);
-        let slot = REGION + self.base;
-        let len = shape.initial.len();
-        let Some(off) = at
-            .checked_sub(slot)
-            .filter(|o| *o <= SLOT_STRIDE - len as u64)
-        else {
-            return Vec::new();
-        };
-        let mut bytes = vec![0; len];
-        self.slot_copy_from(off, &mut bytes);
-        bytes
-    }
-
-    /// Replaces the FPU state; validated. An empty slice gives the initial
-    /// state (execve).
-    pub fn set_fpstate(&mut self, fp: &[u8]) -> io::Result<()> {
-        let core = self.space.core.clone();
-        let Some(shape) = core.frame.get() else {
-            return Err(io::ErrorKind::NotConnected.into());
-        };
-        let fp = if fp.is_empty() {
-            &shape.initial[..]
-        } else {
-            fp
-        };
-        shape.check(fp)?;
-        // Behind this frame as the kernel would lay it out.
-        let off = u64::from(shape.fp) - u64::from(shape.frame) + self.frame;
-        if off + fp.len() as u64 > SLOT_STRIDE {
-            return Err(io::ErrorKind::InvalidData.into());
-        }
-        self.slot_copy_to(off, fp);
-        self.st64(self.frame + F_FPSTATE, REGION + self.base + off);
-        Ok(())
-    }
-
-    // ---- window and actions ----------------------------------------------------------
+    // ---- window and actions
 
     /// The copy window: prefetched input and queued output.
     pub fn window(&mut self) -> Window<'_> {
@@ -400,7 +280,7 @@ impl Thread {
         bytes
     }
 
-    // ---- going on -----------------------------------------------------------------------
+    // ---- going on
 
     /// Publishes registers, actions and write-backs; the stub performs them
     /// and goes on with the application.
@@ -559,87 +439,7 @@ impl Thread {
             self.st32(S_ID_VALID, 1);
         }
     }
-
-    // ---- new threads and address spaces ------------------------------------------------
-
-    /// A child address space forked from this thread's at this thread's next
-    /// resume (pushes the action; fails with `ActionFailed` there). The
-    /// child's registers are a copy of this frame: edit them, then resume the
-    /// child whenever wanted, before or after this thread.
-    pub fn fork(&mut self) -> io::Result<(Arc<AddressSpace>, Thread)> {
-        let core = self.space.core.clone();
-        let Prepared {
-            region,
-            region_fd,
-            ours,
-            theirs,
-        } = core.pool.take()?;
-        // The child's frame lies where this one does.
-        let len = (SLOT_STRIDE - self.frame) as usize;
-        let at = self.base + self.frame;
-        region.copy_between(at, &self.space.region, at, len);
-        region.st32(self.base + S_STATE, ST_PUBLISHED);
-        region.st32(self.base + S_START_FRAME, self.frame as u32);
-        if !self.actions().fork(&region_fd, &theirs) {
-            return Err(io::Error::from_raw_os_error(libc::EAGAIN));
-        }
-        crate::counters::count(&core.counts.forks);
-        let space = AddressSpace::new(&core, region, ours, self.index);
-        space.set_vdso_moved(self.space.vdso_moved());
-        let mut thread = Thread::new(space.clone(), self.index, self.frame);
-        self.inherit(&mut thread);
-        Ok((space, thread))
-    }
-
-    /// A new thread in the same address space; same rules.
-    pub fn spawn_thread(&mut self) -> io::Result<Thread> {
-        let index = self.space.allocate_slot()?;
-        let base = u64::from(index) * SLOT_STRIDE;
-        let space = self.space.clone();
-        let region = &space.region;
-        let len = (SLOT_STRIDE - self.frame) as usize;
-        region.copy_between(base + self.frame, region, self.base + self.frame, len);
-        // What points into the slot moves with it. sigreturn sets the new
-        // thread's alternate stack.
-        let old = REGION + self.base;
-        let new = REGION + base;
-        let fp = region.ld64(base + self.frame + F_FPSTATE);
-        region.st64(
-            base + self.frame + F_FPSTATE,
-            fp.wrapping_sub(old).wrapping_add(new),
-        );
-        region.st64(base + self.frame + F_SS_SP, new + S_STACK);
-        region.st64(base + self.frame + F_SS_SIZE, SLOT_STRIDE - S_STACK);
-        region.st64(base + self.frame + F_SS_FLAGS, 0);
-        for off in [S_ID_VALID, S_KICK_WANTED, S_KICK_SEEN, S_FUTEX_WAIT] {
-            region.st32(base + off, 0);
-        }
-        region.st32(base + S_START_FRAME, self.frame as u32);
-        region.a32(base + S_TID).store(TID_UNBORN, Ordering::SeqCst);
-        region
-            .a32(base + S_STATE)
-            .store(ST_PUBLISHED, Ordering::SeqCst);
-        if !self.actions().thread(index) {
-            region.a32(base + S_TID).store(0, Ordering::SeqCst);
-            self.space.free_slot(index);
-            return Err(io::Error::from_raw_os_error(libc::EAGAIN));
-        }
-        let mut thread = Thread::new(self.space.clone(), index, self.frame);
-        self.inherit(&mut thread);
-        Ok(thread)
-    }
-
-    /// Segment bases: the host thread has its parent's as they will be when
-    /// it is made; set them explicitly.
-    fn inherit(&self, child: &mut Thread) {
-        child.fs_base = self.fs_base;
-        child.gs_base = self.gs_base;
-        child.flags = RF_SET_FS | RF_SET_GS;
-    }
 }
-
-/// In a slot's tid word: the host thread doesn't exist yet.
-const TID_UNBORN: u32 = u32::MAX;
 
 impl Drop for Thread {
     fn drop(&mut self) {
@@ -663,57 +463,5 @@ impl Drop for Thread {
         if !self.is_leader() && self.state().owner.load(Ordering::SeqCst) == owner::LEAVING {
             self.space.free_slot(self.index);
         }
-    }
-}
-
-/// Stops a thread's user code from anywhere. Clone + Send + Sync.
-#[derive(Clone)]
-pub struct Kicker {
-    space: Arc<AddressSpace>,
-    index: u32,
-}
-
-impl Kicker {
-    /// If the thread runs user code or waits in a futex of its own, it
-    /// reports `Kick`, `FutexInterrupted` or another event soon; otherwise
-    /// harmless (at most a spurious `Kick` after its next resume). A kick
-    /// after `resume` is never lost.
-    pub fn kick(&self) {
-        let space = &self.space;
-        let running = space.slots.get(self.index);
-        if running.is_none_or(|s| s.owner.load(Ordering::SeqCst) != owner::STUB) {
-            return;
-        }
-        crate::counters::count(&space.core.counts.kicks);
-        if self.send() {
-            return;
-        }
-        // The host thread has not said who it is. It looks at this word after
-        // it has, and before the application runs.
-        let base = u64::from(self.index) * SLOT_STRIDE;
-        space
-            .region
-            .a32(base + S_KICK_WANTED)
-            .store(1, Ordering::SeqCst);
-        self.send();
-    }
-
-    fn send(&self) -> bool {
-        let space = &self.space;
-        let Some(pid) = space.live_pid() else {
-            return false;
-        };
-        let tid = if space.leader.load(Ordering::Relaxed) == self.index {
-            pid
-        } else {
-            let base = u64::from(self.index) * SLOT_STRIDE;
-            // Hostile, but the host checks that it is a thread of `pid`.
-            space
-                .region
-                .a32(base + S_TID)
-                .load(Ordering::SeqCst)
-                .cast_signed()
-        };
-        tid > 0 && space.signal(pid, |pid| sys::tgkill(pid, tid, SIG_KICK.cast_signed()))
     }
 }

@@ -13,8 +13,8 @@
 use std::io;
 use std::mem;
 use std::os::fd::{AsRawFd, OwnedFd};
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use crate::core::Core;
@@ -172,16 +172,17 @@ pub(crate) fn start(core: &Arc<Core>, vdso: &[(u64, u64)]) -> io::Result<Thread>
         region_fd.as_raw_fd(),
         core.doorbell_fd.as_raw_fd(),
     ];
+    let rseq = find_rseq();
     // SAFETY: like fork(2): the child has a copy of everything and calls only
     // `child`, which makes nothing but raw host calls.
     let pid = unsafe { libc::syscall(libc::SYS_clone, libc::SIGCHLD, 0, 0, 0, 0) };
     match pid {
         -1 => return Err(io::Error::last_os_error()),
         // SAFETY: we are the child.
-        0 => unsafe { child(&tmp, fds) },
+        0 => unsafe { child(&tmp, fds, rseq) },
         _ => {}
     }
-    let space = AddressSpace::new(core, region, ours, 0);
+    let space = AddressSpace::new(core, region, ours, 0, Weak::new());
     space.hide();
     space.set_pid(pid as i32);
     drop(theirs);
@@ -216,7 +217,7 @@ fn last_words(pid: i32) -> String {
 ///
 /// # Safety
 /// Only in a child of our own that nobody else relies on.
-unsafe fn child(tmp: &Temporary, fds: [i32; 4]) -> ! {
+unsafe fn child(tmp: &Temporary, fds: [i32; 4], rseq: Option<Rseq>) -> ! {
     // SAFETY: raw host calls on this process's own attributes; pointers are to
     // live locals. The assembly hands over to the stub for good.
     unsafe {
@@ -228,12 +229,13 @@ unsafe fn child(tmp: &Temporary, fds: [i32; 4]) -> ! {
                 libc::_exit(step);
             }
         };
-        // No terminal, no group that others signal.
-        sys(libc::SYS_setsid, 0, 0, 0, 0);
+        // Not the group that a terminal or a shell signals. (The session stays
+        // the Sentry's, or it could not give stubs groups of their own.)
+        sys(libc::SYS_setpgid, 0, 0, 0, 0);
         // Descriptors: out of the way, then to their numbers.
         let mut high = [0i32; 4];
         for (to, fd) in high.iter_mut().zip(fds) {
-            *to = libc::fcntl(fd, libc::F_DUPFD, 64);
+            *to = libc::fcntl(fd, libc::F_DUPFD, 4);
             must((*to).into(), 1);
         }
         for (to, fd) in (0..).zip(high) {
@@ -242,7 +244,7 @@ unsafe fn child(tmp: &Temporary, fds: [i32; 4]) -> ! {
         must(sys(libc::SYS_close_range, 4, u32::MAX.into(), 0, 0), 3);
 
         // What glibc has told the kernel about this thread.
-        unregister_rseq();
+        unregister_rseq(rseq);
         sys(libc::SYS_set_robust_list, 0, 24, 0, 0);
         sys(libc::SYS_set_tid_address, 0, 0, 0, 0);
 
@@ -333,28 +335,47 @@ unsafe fn child(tmp: &Temporary, fds: [i32; 4]) -> ! {
     }
 }
 
-/// Where rseq(2) is registered, the kernel writes to it on every preemption:
-/// it must go before its memory does. glibc tells where it is.
-///
-/// # Safety
-/// Only in the child; this thread uses no restartable sequence.
-unsafe fn unregister_rseq() {
-    // SAFETY: the symbols are plain words of glibc's if they are there; the
-    // call only compares its arguments with the registration.
+/// How glibc registered its rseq(2) area.
+#[derive(Clone, Copy)]
+struct Rseq {
+    /// From the thread pointer.
+    offset: i64,
+    size: u32,
+}
+
+/// None where the C library registers none.
+fn find_rseq() -> Option<Rseq> {
+    // SAFETY: the symbols are words of glibc's if they are there.
     unsafe {
         let offset = libc::dlsym(libc::RTLD_DEFAULT, c"__rseq_offset".as_ptr());
         let size = libc::dlsym(libc::RTLD_DEFAULT, c"__rseq_size".as_ptr());
         if offset.is_null() || size.is_null() {
-            return;
+            return None;
         }
+        Some(Rseq {
+            offset: *offset.cast::<i64>(),
+            size: *size.cast::<u32>(),
+        })
+    }
+}
+
+/// Where rseq(2) is registered, the kernel writes to it on every preemption:
+/// it must go before its memory does.
+///
+/// # Safety
+/// Only in the child; this thread uses no restartable sequence.
+unsafe fn unregister_rseq(rseq: Option<Rseq>) {
+    let Some(rseq) = rseq else { return };
+    // SAFETY: the call only compares its arguments with the registration.
+    unsafe {
         let thread: u64;
         std::arch::asm!("mov {}, fs:0", out(reg) thread, options(nostack, readonly));
-        let area = thread.wrapping_add_signed(*offset.cast::<i64>());
+        let area = thread.wrapping_add_signed(rseq.offset);
         const UNREGISTER: u64 = 1;
         const SIGNATURE: u64 = 0x5305_3053;
         // The length must be the registered one: the original 32, or what
         // glibc 2.40 and later use.
-        for len in [32, u64::from(*size.cast::<u32>()), 33, 28, 24, 20, 64] {
+        for len in [32, u64::from(rseq.size), 33, 28, 24, 20, 64] {
             if libc::syscall(libc::SYS_rseq, area, len, UNREGISTER, SIGNATURE) == 0 {
                 return;
             }

@@ -20,6 +20,7 @@ tests!(
     unmapping_the_text,
     forged_signal_frames,
     rogue_forks_end_with_their_parent,
+    surviving_rogues_end_with_their_parent,
     hello_in_a_childs_place,
     doorbell_cannot_be_requeued,
 );
@@ -415,6 +416,82 @@ fn rogue_forks_end_with_their_parent() {
         std::thread::sleep(Duration::from_millis(5));
     }
     calls_still_work(&mut vm);
+}
+
+// Forks through the `syscall` of the stub's futex wait, which goes on by six
+// pops and a return to an address of the application's: both parent and child
+// come back here, r15 times.
+code!(
+    rogue,
+    "mov r12, 0x7fff00010000",
+    "mov r13, 0xff31c38948050f", // syscall; mov rbx, rax; xor edi, edi
+    "mov r11, 0xffffffffffffff",
+    "2:",
+    "mov rax, [r12]",
+    "and rax, r11",
+    "cmp rax, r13",
+    "je 3f",
+    "inc r12",
+    "jmp 2b",
+    "3:",
+    "mov r13d, 5",
+    "4:",
+    "lea rax, [rip + 5f]",
+    "push rax",
+    "push 0", // rbx
+    "push 0", // rbp
+    "push r12",
+    "push r13",
+    "push 0",
+    "push 0",
+    "mov rax, rsp",
+    "mov edi, 0x8011",
+    "xor esi, esi",
+    "xor edx, edx",
+    "xor r10d, r10d",
+    "xor r8d, r8d",
+    "mov eax, 56",
+    "jmp r12",
+    "5:",
+    "dec r13d",
+    "jnz 4b",
+    "6:",
+    "jmp 6b",
+);
+
+fn children() -> usize {
+    let me = std::process::id();
+    let ours = |pid: i32| {
+        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+        let ppid: u32 = stat.rsplit_once(") ")?.1.split(' ').nth(1)?.parse().ok()?;
+        (ppid == me).then_some(())
+    };
+    let all = std::fs::read_dir("/proc").expect("proc").flatten();
+    all.filter_map(|e| ours(e.file_name().to_str()?.parse().ok()?))
+        .count()
+}
+
+fn surviving_rogues_end_with_their_parent() {
+    let mut vm = Vm::new();
+    let before = children();
+    let mut honest = vm.start(poke());
+    call(vm.event(&mut honest));
+    let mut p = vm.start(rogue());
+    let end = Instant::now() + Duration::from_secs(10);
+    while children() < before + 2 + 3 {
+        assert!(Instant::now() < end, "no rogue children");
+    }
+    // A child that was asked for outlives all that.
+    honest.thread.resume();
+    call(vm.event(&mut honest));
+    p.space.kill();
+    assert!(matches!(vm.event(&mut p), Event::Dead { .. }));
+    while children() > before + 1 {
+        vm.platform.reap(&mut vm.tokens);
+        assert!(Instant::now() < end, "{} are left", children() - before - 1);
+    }
+    assert!(vm.platform.counters().violations >= 3);
+    call(vm.go(&mut honest));
 }
 
 code!(

@@ -1,0 +1,62 @@
+//! Kicks.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use crate::AddressSpace;
+use crate::layout::SLOT_STRIDE;
+use crate::proto::*;
+use crate::slot::owner;
+use crate::sys;
+
+/// Stops a thread's user code from anywhere. Clone + Send + Sync.
+#[derive(Clone)]
+pub struct Kicker {
+    pub(crate) space: Arc<AddressSpace>,
+    pub(crate) index: u32,
+}
+
+impl Kicker {
+    /// If the thread runs user code or waits in a futex of its own, it
+    /// reports `Kick`, `FutexInterrupted` or another event soon; otherwise
+    /// harmless (at most a spurious `Kick` after its next resume). A kick
+    /// after `resume` is never lost.
+    pub fn kick(&self) {
+        let space = &self.space;
+        let running = space.slots.get(self.index);
+        if running.is_none_or(|s| s.owner.load(Ordering::SeqCst) != owner::STUB) {
+            return;
+        }
+        crate::counters::count(&space.core.counts.kicks);
+        if self.send() {
+            return;
+        }
+        // The host thread has not said who it is. It looks at this word after
+        // it has, and before the application runs.
+        let base = u64::from(self.index) * SLOT_STRIDE;
+        space
+            .region
+            .a32(base + S_KICK_WANTED)
+            .store(1, Ordering::SeqCst);
+        self.send();
+    }
+
+    fn send(&self) -> bool {
+        let space = &self.space;
+        let Some(pid) = space.live_pid() else {
+            return false;
+        };
+        let tid = if space.leader.load(Ordering::Relaxed) == self.index {
+            pid
+        } else {
+            let base = u64::from(self.index) * SLOT_STRIDE;
+            // Hostile, but the host checks that it is a thread of `pid`.
+            space
+                .region
+                .a32(base + S_TID)
+                .load(Ordering::SeqCst)
+                .cast_signed()
+        };
+        tid > 0 && space.signal(pid, |pid| sys::tgkill(pid, tid, SIG_KICK.cast_signed()))
+    }
+}
