@@ -146,18 +146,6 @@ pub(crate) async fn write_file(
     send(cx, &**SocketFile::of(file)?, src, None, &[], flags).await
 }
 
-/// One attempt to send without waiting (splice(2), sendfile(2)): SIGPIPE is the caller's.
-pub(crate) fn send_now(
-    cx: &Cx,
-    socket: &dyn Socket,
-    src: &mut dyn Source,
-    more: bool,
-) -> Result<usize> {
-    let mut flags = MsgFlags::DONTWAIT | MsgFlags::NOSIGNAL;
-    flags.set(MsgFlags::MORE, more);
-    socket.sendmsg(cx, src, None, &[], flags)
-}
-
 /// sendto(2).
 pub async fn sendto(
     cx: &Cx,

@@ -30,6 +30,7 @@ pub mod sched;
 pub mod shm;
 pub mod signal;
 pub mod socket;
+pub mod splice;
 pub mod system;
 pub mod table;
 pub mod time;

@@ -280,6 +280,67 @@ async fn sync_file(cx: &Cx, file: &Arc<File>, data_only: bool) -> Result<()> {
         .await
 }
 
+/// Reads for splice(2) and sendfile(2): at `at`, or at the file's position.
+pub(crate) async fn read_bytes(
+    cx: &Cx,
+    file: &File,
+    sink: &mut (dyn Sink + Send),
+    at: Option<u64>,
+) -> Result<usize> {
+    let place = at.map_or(Where::Position, Where::At);
+    read_into(
+        file,
+        cx,
+        sink,
+        How {
+            place,
+            ..How::PLAIN
+        },
+    )
+    .await
+}
+
+/// Writes for splice(2) and sendfile(2): at `at`, or at the file's position.
+pub(crate) async fn write_bytes(
+    cx: &Cx,
+    file: &File,
+    src: &mut (dyn Source + Send),
+    at: Option<u64>,
+) -> Result<usize> {
+    let place = at.map_or(Where::Position, Where::At);
+    write_from(
+        file,
+        cx,
+        src,
+        How {
+            place,
+            ..How::PLAIN
+        },
+    )
+    .await
+}
+
+/// Where the next read(2) would start.
+pub(crate) fn position(file: &File) -> Result<u64> {
+    let pos = *file.pos.lock();
+    if file.ops.keeps_position() {
+        file.ops.seek(file, pos, SeekFrom::Current(0))
+    } else {
+        Ok(pos)
+    }
+}
+
+/// Moves it.
+pub(crate) fn set_position(file: &File, to: u64) -> Result<()> {
+    let mut pos = file.pos.lock();
+    if file.ops.keeps_position() {
+        file.ops
+            .seek(file, *pos, SeekFrom::Start(to.cast_signed()))?;
+    }
+    *pos = to;
+    Ok(())
+}
+
 /// read(2).
 pub async fn read(cx: &Cx, fd: Fd, addr: UserAddr, len: usize) -> Result<usize> {
     let file = readable(cx, fd)?;

@@ -6,7 +6,7 @@
 use super::{Arg, IntoRet, Row, Support};
 use super::{attr, copy, dir, fd, lock, open, path, rw, xattr};
 use super::{cred, limits, prctl, process, sched, signal, system, time};
-use super::{epoll, event, message, pipe, poll, socket};
+use super::{epoll, event, message, pipe, poll, socket, splice};
 use super::{futex, memfd, mm, numa, shm, vm};
 use crate::task::Cx;
 use arch::nr;
@@ -156,6 +156,10 @@ syscalls! {
     PPOLL => async poll::ppoll(0 1 2 3 4) Full;
     SELECT => async poll::select(0 1 2 3 4) Full;
     PSELECT6 => async poll::pselect6(0 1 2 3 4 5) Full;
+    SPLICE => async splice::splice(0 1 2 3 4 5) Full;
+    TEE => async splice::tee(0 1 2 3) Full;
+    VMSPLICE => async splice::vmsplice(0 1 2 3) Full;
+    SENDFILE => async splice::sendfile(0 1 2 3) Full;
     // ---- sockets ----
     SOCKET => sync socket::socket(0 1 2) Partial("AF_UNIX, AF_INET, AF_INET6, AF_NETLINK");
     SOCKETPAIR => sync socket::socketpair(0 1 2 3) Full;

@@ -219,6 +219,12 @@ impl Ring {
         rest
     }
 
+    /// Appends whole slots, capacity or not.
+    pub fn push_all(&mut self, slots: Slots) {
+        self.bytes += slots.iter().map(Slot::len).sum::<usize>();
+        self.slots.extend(slots);
+    }
+
     /// Takes up to `max` bytes out, and no more than one packet. `max_slots` bounds the slots.
     pub fn take(&mut self, max: usize, max_slots: usize) -> Slots {
         let mut out = Slots::new();

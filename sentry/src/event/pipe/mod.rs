@@ -244,6 +244,19 @@ impl Pipe {
         Ok(rest)
     }
 
+    /// As [`Pipe::push`], capacity or not: for bytes that can't go back where they came from. EPIPE without readers.
+    pub fn push_all(&self, slots: Slots) -> Result<()> {
+        {
+            let mut state = self.state.lock();
+            if state.readers == 0 {
+                return Err(Errno::EPIPE);
+            }
+            state.ring.push_all(slots);
+        }
+        self.queue.notify(PollEvents::READABLE);
+        Ok(())
+    }
+
     /// Shares up to `max` bytes without taking them (tee(2)): errors as [`Pipe::take`].
     pub fn share(&self, max: usize, max_slots: usize) -> Result<Slots> {
         let state = self.state.lock();
