@@ -1,6 +1,6 @@
 //! The interval map of mappings.
 //!
-//! A sorted list in chunks: two binary searches find an address, an insertion moves at most a chunk, and the
+//! A sorted list in chunks: two binary searches find an address, an insertion moves at most a chunk, and a bound of the
 //! largest gap is known for each chunk, so that a search for free space skips chunks that have none.
 //!
 //! # Invariants
@@ -8,20 +8,74 @@
 
 use super::span::Span;
 use super::vma::{Vma, VmaFlags};
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::Relaxed;
 
 /// Mappings of a chunk at most.
 const CHUNK: usize = 64;
 /// What stays free below a mapping that grows down (stack_guard_gap): 256 pages.
 pub const GUARD_GAP: u64 = 256 * super::span::PAGE;
 
-#[derive(Clone, Default)]
+/// Marks a gap that is an upper bound only.
+const BOUND: u64 = 1 << 63;
+
+#[derive(Default)]
 struct Chunk {
     vmas: Vec<Vma>,
-    /// Largest gap right below a mapping of this chunk. Exact.
-    gap: u64,
+    /// Largest gap right below a mapping of this chunk, or an upper bound with [`BOUND`]. Written under the map's lock, by
+    /// a search too, which makes it exact (Relaxed: whoever reads an old value computes the same again).
+    gap: AtomicU64,
+}
+
+impl Clone for Chunk {
+    fn clone(&self) -> Self {
+        Self {
+            vmas: self.vmas.clone(),
+            gap: AtomicU64::new(self.gap.load(Relaxed)),
+        }
+    }
 }
 
 impl Chunk {
+    /// Whether a gap below one of its mappings may have room for `len` bytes. `below`: where the chunk before ends.
+    fn may_fit(&self, len: u64, below: impl FnOnce() -> u64) -> bool {
+        let gap = self.gap.load(Relaxed);
+        if gap & !BOUND < len {
+            return false;
+        }
+        if gap & BOUND == 0 {
+            return true;
+        }
+        let exact = self.largest_gap(below());
+        self.gap.store(exact, Relaxed);
+        exact >= len
+    }
+
+    fn largest_gap(&self, mut below: u64) -> u64 {
+        let mut gap = 0;
+        for vma in &self.vmas {
+            gap = gap.max(floor_of(vma).saturating_sub(below));
+            below = vma.span.end;
+        }
+        gap
+    }
+
+    /// There is a gap of `len` bytes now.
+    fn widen(&mut self, len: u64) {
+        let gap = self.gap.get_mut();
+        if len > *gap & !BOUND {
+            *gap = len | *gap & BOUND;
+        }
+    }
+
+    /// A gap of `len` bytes is smaller now.
+    fn shrink(&mut self, len: u64) {
+        let gap = self.gap.get_mut();
+        if len >= *gap & !BOUND {
+            *gap |= BOUND;
+        }
+    }
+
     fn end(&self) -> u64 {
         self.vmas.last().map_or(0, |v| v.span.end)
     }
@@ -206,7 +260,7 @@ impl VmaMap {
             }
             out.extend(chunk.vmas.drain(pos.index..pos.index + n));
             self.len -= n;
-            self.chunk_changed(pos.chunk);
+            self.removed_at(pos);
         }
         out
     }
@@ -235,8 +289,6 @@ impl VmaMap {
         }
         if let Some(last) = last {
             self.merge_around(first, last);
-            // A guard gap may have come or gone.
-            self.regap_all(first.chunk, last.chunk + 1);
         }
     }
 
@@ -250,7 +302,8 @@ impl VmaMap {
         {
             debug_assert!(vma.span.start == start && to <= start);
             vma.span.start = to;
-            self.regap_all(pos.chunk, pos.chunk + 1);
+            let chunk = &mut self.chunks[pos.chunk];
+            *chunk.gap.get_mut() |= BOUND;
         }
     }
 
@@ -276,7 +329,14 @@ impl VmaMap {
             if let Some(at) = fit(vma.span.end, ceiling) {
                 return Some(at);
             }
-            if before.index + 1 == chunk.vmas.len() && chunk.gap < len {
+            if before.index + 1 == chunk.vmas.len()
+                && !chunk.may_fit(len, || {
+                    self.end_below(Pos {
+                        chunk: before.chunk,
+                        index: 0,
+                    })
+                })
+            {
                 // No gap below any mapping of this chunk is large enough.
                 pos = Pos {
                     chunk: before.chunk,
@@ -307,7 +367,7 @@ impl VmaMap {
                 return None;
             }
             let chunk = &self.chunks[pos.chunk];
-            if pos.index == 0 && chunk.gap < len {
+            if pos.index == 0 && !chunk.may_fit(len, || self.end_below(pos)) {
                 bottom = chunk.end();
                 pos = Pos {
                     chunk: pos.chunk + 1,
@@ -334,21 +394,22 @@ impl VmaMap {
             },
             _ => pos,
         };
+        let below = self.end_below(pos);
         let chunk = &mut self.chunks[pos.chunk];
+        match chunk.vmas.get(pos.index) {
+            // It cuts a gap that is counted here. If that was the largest, another may be now.
+            Some(next) => chunk.shrink(floor_of(next).saturating_sub(below)),
+            None => chunk.widen(floor_of(&vma).saturating_sub(below)),
+        }
         chunk.vmas.insert(pos.index, vma);
         if chunk.vmas.len() <= CHUNK {
-            self.regap_all(pos.chunk, pos.chunk + 1);
             return pos;
         }
         let upper = chunk.vmas.split_off(CHUNK / 2);
-        self.chunks.insert(
-            pos.chunk + 1,
-            Chunk {
-                vmas: upper,
-                gap: 0,
-            },
-        );
-        self.regap_all(pos.chunk, pos.chunk + 2);
+        *chunk.gap.get_mut() |= BOUND;
+        let gap = AtomicU64::new(chunk.gap.load(Relaxed));
+        self.chunks
+            .insert(pos.chunk + 1, Chunk { vmas: upper, gap });
         if pos.index < CHUNK / 2 {
             pos
         } else {
@@ -407,31 +468,37 @@ impl VmaMap {
             self.chunks[next.chunk].vmas.remove(next.index);
             self.len -= 1;
             self.chunks[pos.chunk].vmas[pos.index].span.end = b_end;
-            self.chunk_changed(next.chunk);
-        }
-    }
-
-    /// A chunk lost mappings: drops it if it is empty, recomputes gaps.
-    fn chunk_changed(&mut self, chunk: usize) {
-        if self.chunks.get(chunk).is_some_and(|c| c.vmas.is_empty()) {
-            self.chunks.remove(chunk);
-        }
-        self.regap_all(chunk, chunk + 1);
-    }
-
-    /// Recomputes the gaps of chunks `from..=to`: the first mapping of a chunk borders on the chunk before.
-    fn regap_all(&mut self, from: usize, to: usize) {
-        let mut below = match from.checked_sub(1) {
-            Some(before) => self.chunks.get(before).map_or(0, Chunk::end),
-            None => 0,
-        };
-        for chunk in self.chunks.iter_mut().take(to + 1).skip(from) {
-            chunk.gap = 0;
-            for vma in &chunk.vmas {
-                chunk.gap = chunk.gap.max(floor_of(vma).saturating_sub(below));
-                below = vma.span.end;
+            if self.chunks[next.chunk].vmas.is_empty() {
+                self.chunks.remove(next.chunk);
             }
         }
+    }
+
+    /// Mappings that were at `pos` are gone: the gap below what is there now has grown.
+    fn removed_at(&mut self, pos: Pos) {
+        let mut pos = pos;
+        if self.chunks[pos.chunk].vmas.is_empty() {
+            self.chunks.remove(pos.chunk);
+        } else if pos.index == self.chunks[pos.chunk].vmas.len() {
+            // Its largest gap may have gone with them.
+            *self.chunks[pos.chunk].gap.get_mut() |= BOUND;
+            pos = Pos {
+                chunk: pos.chunk + 1,
+                index: 0,
+            };
+        }
+        let below = self.end_below(pos);
+        if let Some(vma) = self.get(pos) {
+            let gap = floor_of(vma).saturating_sub(below);
+            self.chunks[pos.chunk].widen(gap);
+        }
+    }
+
+    /// Where the mapping before `pos` ends; 0 if there is none.
+    fn end_below(&self, pos: Pos) -> u64 {
+        self.prev(pos)
+            .and_then(|p| self.get(p))
+            .map_or(0, |v| v.span.end)
     }
 
     /// Panics if an invariant doesn't hold.
@@ -454,7 +521,8 @@ impl VmaMap {
                 );
                 last = Some(vma);
             }
-            assert_eq!(chunk.gap, gap);
+            let kept = chunk.gap.load(Relaxed);
+            assert!(kept == gap || kept & BOUND != 0 && kept & !BOUND >= gap);
         }
         assert_eq!(self.len, len);
     }

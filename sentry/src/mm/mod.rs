@@ -292,9 +292,11 @@ impl Mm {
         let tid = cx.task.tid();
         let mut state = self.state.write();
         let failure = state.failed(tid, index, errno);
+        let gone = std::mem::take(&mut state.gone);
         let Some(failure) = failure else {
             self.pending.store(state.pending.len(), Ordering::Release);
             drop(state);
+            drop(gone);
             self.performed.notify_all();
             return Some(Err(errno));
         };
@@ -305,6 +307,7 @@ impl Mm {
         }
         self.pending.store(state.pending.len(), Ordering::Release);
         drop(state);
+        drop(gone);
         self.performed.notify_all();
         let mut fatal = failure.fatal;
         let mut thread = cx.thread.lock();

@@ -87,7 +87,10 @@ impl State {
                 .map(move |(i, step)| (p.base + i, step))
         });
         // What came before is done.
-        let mut rest = numbered.filter(|(at, _)| *at >= index).peekable();
+        let (before, rest): (Vec<_>, Vec<_>) = numbered.partition(|(at, _)| *at < index);
+        self.gone
+            .extend(before.into_iter().flat_map(|(_, step)| step.undo.vmas));
+        let mut rest = rest.into_iter().peekable();
         let failed = rest.next_if(|(at, _)| *at == index);
         let rest: Steps = rest.map(|(_, step)| step).collect();
         let Some((_, failed)) = failed else {
@@ -143,7 +146,8 @@ impl State {
         };
         if let Some(span) = lost {
             // What was mapped there before is gone, as it can be on Linux.
-            drop(self.take(span));
+            let gone = self.take(span);
+            self.gone.extend(gone);
             steps.push(Step::fatal(Act::Unmap { span }));
         }
         Failure {

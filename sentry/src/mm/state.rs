@@ -138,6 +138,8 @@ pub struct State {
     pub vdso: Option<Vdso>,
     /// Actions that a thread may not have performed yet.
     pub pending: Vec<Pending>,
+    /// Mappings that failures have taken out, to be dropped without the lock.
+    pub gone: Vec<Vma>,
 }
 
 impl State {
@@ -238,7 +240,8 @@ impl State {
     /// Puts back what `undo` says.
     pub fn undo(&mut self, undo: Undo) {
         for span in undo.spans {
-            self.take(span);
+            let gone = self.take(span);
+            self.gone.extend(gone);
         }
         for vma in undo.vmas {
             self.insert(vma);

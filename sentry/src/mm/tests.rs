@@ -551,3 +551,51 @@ fn limits_are_kept() {
         Err(Stop::Errno(Errno::EPERM))
     ));
 }
+
+#[test]
+#[ignore = "prints times"]
+fn how_long_calls_take() {
+    for others in [20, 200, 4000] {
+        let mut state = State {
+            layout: Layout::new(8 << 20, &mut || 0),
+            ..State::default()
+        };
+        let anon = |len, prot| MapCall {
+            addr: 0,
+            len,
+            prot,
+            flags: 0,
+            may: VmaFlags::MAY_ALL,
+            source: Source::Anon,
+        };
+        for i in 0..others {
+            let prot = if i % 2 == 0 {
+                Prot::READ
+            } else {
+                Prot::empty()
+            };
+            state.mmap(&who(), &anon(3 * PAGE, prot)).unwrap();
+        }
+        let call = anon(16 * PAGE, Prot::READ | Prot::WRITE);
+        let start = std::time::Instant::now();
+        for _ in 0..100_000 {
+            let at = state.mmap(&who(), &call).unwrap().answer.unwrap();
+            drop(state.munmap(&who(), at, 16 * PAGE).unwrap());
+        }
+        let mmap = start.elapsed() / 100_000;
+        let start = std::time::Instant::now();
+        let mut n = 0;
+        for i in 0..100_000 {
+            n += u64::from(
+                state
+                    .map
+                    .at(state.layout.mmap_base - i % others * PAGE)
+                    .is_some(),
+            );
+        }
+        println!(
+            "{others}: mmap+munmap {mmap:?}, at {:?} {n}",
+            start.elapsed() / 100_000
+        );
+    }
+}
