@@ -163,6 +163,12 @@ pub const ALLOWED: &[Rule] = &[
     always(libc::SYS_sigaltstack, "start and end of a thread"),
     always(libc::SYS_set_tid_address, "start of a thread"),
     always(libc::SYS_gettid, "thread ids"),
+    always(libc::SYS_geteuid, "whom new files belong to"),
+    always(libc::SYS_getegid, "whom new files belong to"),
+    always(
+        libc::SYS_umask,
+        "0, so that modes of new files are the application's",
+    ),
     always(libc::SYS_getpid, "its own id, for tgkill"),
     always(libc::SYS_futex, "locks, and waking stubs"),
     always(libc::SYS_sched_yield, "policy of the trap path"),

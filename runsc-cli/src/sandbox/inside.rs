@@ -214,8 +214,8 @@ fn limits() {
 
 /// The kernel.
 fn kernel(
-    _config: SandboxConfig,
-    _platform: std::sync::Arc<systrap::Platform>,
+    config: SandboxConfig,
+    platform: std::sync::Arc<systrap::Platform>,
 ) -> Result<ExitStatus> {
-    Err(Failure::new("the kernel's run loop is not there yet"))
+    sentry::boot::run(config, platform).map_err(Failure::from)
 }

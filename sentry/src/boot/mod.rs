@@ -1,7 +1,178 @@
 //! From a configuration to a running container.
 //!
 //! - [`threads`]: the Sentry's own threads: workers, the reactor.
+//! - [`mounts`]: the container's tree of mounts.
 //! - [`init`]: the first process.
 
 pub mod init;
+mod mounts;
 pub mod threads;
+
+use crate::config::{ContainerConfig, ExitStatus, SandboxConfig, StartError, Stdio};
+use crate::control::{Control, Report};
+use crate::event::hostfd;
+use crate::kernel::{Kernel, UtsNames};
+use crate::task::Creds;
+use crate::vfs::walk::{At, WalkFlags};
+use crate::vfs::{FdTable, FileType, FsContext, names};
+use arch::Errno;
+use init::Init;
+use std::fmt::Display;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use systrap::Platform;
+use threads::Threads;
+
+type Result<T> = std::result::Result<T, StartError>;
+
+fn setup(what: &str) -> impl Fn(&dyn Display) -> StartError {
+    move |e| StartError::Setup(format!("{what}: {e}"))
+}
+
+/// Runs the container to the end of its first process, and everything else in it with that.
+///
+/// # Errors
+/// What kept the first process from starting.
+pub fn run(config: SandboxConfig, platform: Arc<Platform>) -> Result<ExitStatus> {
+    let mut container = config.container;
+    let uts = UtsNames {
+        hostname: container.hostname.clone(),
+        domainname: container.domainname.clone(),
+    };
+    let kernel = Kernel::new(platform, uts, container.protect_init, config.host)
+        .map_err(|e| setup("the kernel")(&e))?;
+    crate::fs::dev::register(&kernel.devices);
+    if let Some(output) = config.strace {
+        crate::strace::start(output);
+    }
+    let root = std::mem::replace(
+        &mut container.root.dir,
+        crate::host::event::eventfd().map_err(|e| setup("the root")(&e))?,
+    );
+    let fs = mounts::build(&kernel, &mut container, root)?;
+    let files = stdio(&kernel, &mut container)?;
+    enter_cwd(&fs, &container.cwd)?;
+    if let Some(umask) = container.user.umask {
+        fs.set_umask(umask);
+    }
+    let threads = Threads::start(&kernel).map_err(|e| setup("the Sentry's threads")(&e))?;
+    let control = match config.control {
+        Some(fd) => {
+            Some(Control::serve(&kernel, fd, None).map_err(|e| setup("the control socket")(&e))?)
+        }
+        None => None,
+    };
+    init::start(&kernel, first(container, fs, files))?;
+    if let Some(control) = &control {
+        control.report(&Report::Started);
+    }
+    let status = kernel.wait_for_init();
+    for (nr, times) in kernel.counters.missing() {
+        tracing::debug!(
+            call = arch::nr::name(nr).unwrap_or("?"),
+            nr,
+            times,
+            "not implemented"
+        );
+    }
+    drop(control);
+    // The process ends now, and its pid namespace with it: nothing has to be taken down one by one.
+    std::mem::forget(threads);
+    Ok(exit_status(status))
+}
+
+/// A wait status as the outside wants it.
+pub fn exit_status(status: i32) -> ExitStatus {
+    if libc::WIFSIGNALED(status) {
+        ExitStatus::Signaled(libc::WTERMSIG(status) as u8)
+    } else {
+        ExitStatus::Exited(libc::WEXITSTATUS(status) as u8)
+    }
+}
+
+fn first(container: ContainerConfig, fs: Arc<FsContext>, files: Arc<FdTable>) -> Init {
+    let caps = container.caps;
+    let user = &container.user;
+    let mut creds = Creds::with(user.uid, user.gid, &user.groups, caps.permitted);
+    creds.effective = caps.effective;
+    creds.bounding = caps.bounding;
+    creds.inheritable = caps.inheritable;
+    creds.ambient = caps.ambient;
+    Init {
+        fs,
+        files,
+        creds,
+        rlimits: container.rlimits,
+        no_new_privs: container.no_new_privs,
+        oom_score_adj: container.oom_score_adj.unwrap_or(0),
+        args: container.args,
+        env: container.env,
+    }
+}
+
+/// Descriptors 0, 1, 2 and those after them.
+fn stdio(kernel: &Arc<Kernel>, container: &mut ContainerConfig) -> Result<Arc<FdTable>> {
+    let files = FdTable::new();
+    let limit = u64::MAX;
+    let put = |n: i32, fd: OwnedFd| {
+        let file = hostfd::open(&kernel.reactor, fd)?;
+        files.replace(crate::syscalls::Fd(n), file, false, limit)
+    };
+    let stdio = std::mem::replace(
+        &mut container.stdio,
+        [Stdio::Closed, Stdio::Closed, Stdio::Closed],
+    );
+    for (n, what) in (0..).zip(stdio) {
+        match what {
+            Stdio::Closed => {}
+            Stdio::Host(fd) => put(n, fd).map_err(|e| setup("standard input and output")(&e))?,
+            Stdio::Terminal => return Err(StartError::Setup("terminals are not there yet".into())),
+        }
+    }
+    for (n, fd) in (3..).zip(std::mem::take(&mut container.preserved)) {
+        put(n, fd).map_err(|e| setup("a preserved descriptor")(&e))?;
+    }
+    Ok(files)
+}
+
+/// The working directory, made if it is missing (OCI runtime specification, process.cwd).
+fn enter_cwd(fs: &Arc<FsContext>, cwd: &[u8]) -> Result<()> {
+    let env = mounts::env(fs);
+    let resolve = || env.resolve(&At::Cwd, cwd, WalkFlags::FOLLOW);
+    let place = match resolve() {
+        Err(Errno::ENOENT) => {
+            for (end, _) in cwd
+                .iter()
+                .enumerate()
+                .skip(1)
+                .filter(|(_, b)| **b == b'/')
+                .chain([(cwd.len(), &b'/')])
+            {
+                match names::mkdir(&env, &At::Cwd, &cwd[..end], 0o755) {
+                    Ok(_) | Err(Errno::EEXIST) => {}
+                    Err(e) => {
+                        return Err(setup("the working directory can't be made")(&e.message()));
+                    }
+                }
+            }
+            resolve()
+        }
+        other => other,
+    };
+    let show = String::from_utf8_lossy(cwd).into_owned();
+    match place {
+        Ok(place) if place.inode().file_type() == FileType::Directory => {
+            fs.set_cwd(place);
+            Ok(())
+        }
+        Ok(_) => Err(StartError::Setup(format!(
+            "the working directory \"{show}\" is not a directory"
+        ))),
+        Err(e) => {
+            let why = e.message().to_lowercase();
+            Err(StartError::Setup(format!(
+                "the working directory \"{show}\": {why}"
+            )))
+        }
+    }
+}
