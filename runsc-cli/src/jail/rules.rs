@@ -216,6 +216,10 @@ pub const ALLOWED: &[Rule] = &[
     always(libc::SYS_pidfd_open, "watching a stub"),
     always(libc::SYS_wait4, "reaping stubs"),
     always(libc::SYS_waitid, "reaping stubs"),
+    always(
+        libc::SYS_setpgid,
+        "a process group for each stub, so that what it forked by itself ends with it; children only",
+    ),
     // ---- application memory ----
     always(
         libc::SYS_process_vm_readv,
