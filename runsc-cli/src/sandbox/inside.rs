@@ -85,8 +85,6 @@ fn run(start: Start) -> Result<ExitStatus> {
 
     let Inside { stdio, terminal } = console.into_inside()?;
     let host = rootfs::open_handles();
-    sentry::host::fs::keep_proc_fd()
-        .map_err(|e| failed("open /proc/self/fd (is /proc mounted?)", e))?;
     let root = rootfs::open(&plan)?;
     let Plan {
         id,
@@ -113,6 +111,8 @@ fn run(start: Start) -> Result<ExitStatus> {
     let platform = systrap::Platform::new(&systrap::Options::default())
         .map_err(|e| failed("start the platform", e))?;
     let ptrace_scope = crate::hostcheck::ptrace_scope();
+    rootfs::detach_mounts()?;
+    rootfs::keep_proc()?;
     rootfs::leave()?;
     caps::drop_all(writes, ptrace_scope)?;
     prctl::set_dumpable(false).map_err(|e| failed("become undumpable", e))?;

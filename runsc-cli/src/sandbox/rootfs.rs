@@ -84,12 +84,29 @@ pub fn open_handles() -> HostHandles {
     }
 }
 
+/// Has the kernel keep a way to its own process's entry in /proc: in a procfs of its own pid namespace, which shows nothing
+/// but itself and its stubs. Where the host refuses to mount one (inside some containers), in the one that is there.
+pub fn keep_proc() -> Result<()> {
+    let none = None::<&str>;
+    let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;
+    let mount_proc = |data| mount(Some("proc"), "/proc", Some("proc"), flags, data);
+    if let Err(e) = mount_proc(Some("subset=pid")).or_else(|_| mount_proc(none)) {
+        tracing::debug!("no procfs of the sandbox's own: {e}");
+    }
+    sentry::host::fs::keep_proc_fd()
+        .map_err(|e| failed("open /proc/self/fd (is /proc mounted?)", e))
+}
+
+/// Keeps what happens to mounts here from reaching the host. (With a user namespace of our own it couldn't.)
+pub fn detach_mounts() -> Result<()> {
+    let none = None::<&str>;
+    mount(none, "/", none, MsFlags::MS_SLAVE | MsFlags::MS_REC, none)
+        .map_err(|e| failed("detach mounts", e))
+}
+
 /// Makes an empty, read-only directory the root, and lets go of everything else that was mounted.
 pub fn leave() -> Result<()> {
     let none = None::<&str>;
-    // What happens here must not reach the host. (With a user namespace of our own it can't.)
-    mount(none, "/", none, MsFlags::MS_SLAVE | MsFlags::MS_REC, none)
-        .map_err(|e| failed("detach mounts", e))?;
     let empty = "size=4k,nr_inodes=2,mode=555";
     let place = ["/proc", "/tmp", "/run"]
         .into_iter()
