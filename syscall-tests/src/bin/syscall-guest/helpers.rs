@@ -62,6 +62,13 @@ pub fn main(args: &[String]) -> i32 {
         }
         "has-cap" => (capabilities().0 >> number(0) & 1) as i32,
         "nofile" => getrlimit(RLIMIT_NOFILE).map_or(-1, |l| l.rlim_cur as i32),
+        // alarm: seconds left
+        "alarm" => sys!(SYS_alarm, 0).unwrap_or(249) as i32,
+        // nap: sleeps 100 ms
+        "nap" => {
+            sleep_ms(100);
+            0
+        }
         "at-secure" => unsafe { getauxval(AT_SECURE) as i32 },
         // chain N: executes itself N times, then exits with 77
         "chain" => match number(0) {

@@ -2,5 +2,13 @@
 
 use syscall_tests::harness::Family;
 
+mod inet;
+mod passing;
+mod unix;
+
 /// All families of this folder.
-pub const FAMILIES: &[Family] = &[];
+pub const FAMILIES: &[Family] = &[
+    ("inet", inet::CASES),
+    ("passing", passing::CASES),
+    ("unix", unix::CASES),
+];

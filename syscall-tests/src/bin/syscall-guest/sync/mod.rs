@@ -2,5 +2,8 @@
 
 use syscall_tests::harness::Family;
 
+mod futex;
+mod shm;
+
 /// All families of this folder.
-pub const FAMILIES: &[Family] = &[];
+pub const FAMILIES: &[Family] = &[("futex", futex::CASES), ("shm", shm::CASES)];

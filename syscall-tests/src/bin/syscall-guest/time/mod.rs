@@ -2,5 +2,13 @@
 
 use syscall_tests::harness::Family;
 
+mod clocks;
+mod posix_timer;
+mod sleep;
+
 /// All families of this folder.
-pub const FAMILIES: &[Family] = &[];
+pub const FAMILIES: &[Family] = &[
+    ("clocks", clocks::CASES),
+    ("posix_timer", posix_timer::CASES),
+    ("sleep", sleep::CASES),
+];
