@@ -27,6 +27,7 @@ pub mod strace;
 pub mod syscalls;
 pub mod task;
 pub mod time;
+pub mod tty;
 pub mod user;
 pub mod vfs;
 

@@ -1,0 +1,4 @@
+//! Terminals.
+
+pub mod line;
+pub mod termios;
