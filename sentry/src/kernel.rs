@@ -20,6 +20,8 @@ pub struct Kernel {
     pub timers: Timers,
     /// Who opens device nodes and FIFOs.
     pub devices: crate::vfs::DeviceRegistry,
+    /// Terminals.
+    pub terminals: crate::tty::Terminals,
     /// System V shared memory.
     pub shm: Arc<crate::mm::shm::Table>,
     /// Ports, connections, interfaces.
@@ -144,6 +146,7 @@ impl Kernel {
             platform,
             reactor: Reactor::new()?,
             timers: Timers::new()?,
+            terminals: crate::tty::Terminals::default(),
             shm: crate::mm::shm::Table::new(),
             net: Arc::default(),
             tasks: Mutex::default(),

@@ -102,10 +102,7 @@ pub fn start(kernel: &Arc<Kernel>, init: Init) -> Result<(), StartError> {
         .lock()
         .alloc_pid()
         .map_err(|e| setup("no process id", &e))?;
-    let session = Arc::new(Session {
-        id: pid,
-        tty: Mutex::new(None),
-    });
+    let session = Session::new(pid);
     let group = ThreadGroup::new(NewGroup {
         pid,
         kernel: Arc::downgrade(kernel),

@@ -1,6 +1,7 @@
 //! File systems.
 
 pub mod dev;
+pub mod devpts;
 pub mod host;
 pub mod overlay;
 pub mod proc;
@@ -8,6 +9,7 @@ pub mod pseudo;
 pub mod tmp;
 
 /// The controlling terminal of a process as /proc/PID/stat has it: its number, and its foreground process group.
-pub fn controlling_terminal(_group: &crate::task::ThreadGroup) -> Option<(u64, i32)> {
-    None
+pub fn controlling_terminal(group: &crate::task::ThreadGroup) -> Option<(u64, i32)> {
+    let tty = crate::tty::job::current(group)?;
+    Some((tty.dev().encode(), tty.foreground()))
 }

@@ -404,13 +404,11 @@ pub fn setsid(cx: &Cx) -> Result<Pid> {
     if own.pgrp().session.id == own.pid || tree.pgrp(own.pid).is_some() {
         return Err(Errno::EPERM);
     }
-    let session = Arc::new(Session {
-        id: own.pid,
-        tty: parking_lot::Mutex::new(None),
-    });
+    let session = Session::new(own.pid);
     own.links.lock().pgrp = Arc::new(ProcessGroup {
         id: own.pid,
         session,
     });
+    own.no_terminal.store(false, Ordering::Relaxed);
     Ok(own.pid)
 }

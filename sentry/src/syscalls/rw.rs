@@ -4,6 +4,7 @@ use super::Fd;
 use crate::executor::PollEvents;
 use crate::net::SocketFile;
 use crate::task::Cx;
+use crate::tty::SlaveFile;
 use crate::user::{Sink, Source, UserAddr, UserBytes, UserRef};
 use crate::vfs::{APPEND, File, FileType, HERE, SeekFrom, change, notify};
 use arch::abi::{Iovec, SI_KERNEL, SigInfo};
@@ -83,6 +84,11 @@ fn positioned(file: &File) -> Result<()> {
 async fn read_into(file: &File, cx: &Cx, sink: &mut (dyn Sink + Send), how: How) -> Result<usize> {
     if file.downcast::<SocketFile>().is_some() {
         return super::message::read_file(cx, file, sink, how.nowait).await;
+    }
+    if let Some(terminal) = file.downcast::<SlaveFile>() {
+        let n = terminal.read(cx, file, sink, how.nowait).await?;
+        accessed(file);
+        return Ok(n);
     }
     let mut op = || match how.place {
         Where::At(at) => file.ops.read(file, at, sink),
@@ -212,6 +218,9 @@ async fn write_from(
 ) -> Result<usize> {
     if file.downcast::<SocketFile>().is_some() {
         return super::message::write_file(cx, file, src, how.nowait).await;
+    }
+    if let Some(terminal) = file.downcast::<SlaveFile>() {
+        terminal.before_write(cx)?;
     }
     change::strip_privileges(&cx.task.creds(), file)?;
     let waits = !file.nonblocking() && !how.nowait;

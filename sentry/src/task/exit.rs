@@ -87,6 +87,7 @@ pub(crate) async fn exit_thread(cx: &Cx, status: i32) {
 fn exit_process(kernel: &Arc<Kernel>, group: &Arc<ThreadGroup>, status: i32) {
     group.timers.clear(kernel);
     group.finish_vfork();
+    crate::tty::session_exit(kernel, group);
     let orphans = reparent_children(kernel, group);
     let hangups = {
         let mut tree = kernel.tasks.lock();

@@ -67,6 +67,8 @@ pub struct ThreadGroup {
     pub(crate) timers: crate::time::GroupTimers,
     /// /proc/PID/io: bytes read, bytes written, reading calls, writing calls.
     pub io: [AtomicU64; 4],
+    /// It has given up its session's terminal for itself (TIOCNOTTY).
+    pub(crate) no_terminal: AtomicBool,
     notifications: Mutex<SmallVec<[(i32, i32); 2]>>,
 }
 
@@ -105,6 +107,10 @@ pub(crate) struct NewGroup {
 impl ThreadGroup {
     pub(crate) fn new(new: NewGroup) -> Arc<Self> {
         let start = crate::host::event::clock_ns(libc::CLOCK_BOOTTIME).unwrap_or(0);
+        let no_terminal = new
+            .parent
+            .upgrade()
+            .is_some_and(|p| p.no_terminal.load(Ordering::Relaxed));
         Arc::new(Self {
             pid: new.pid,
             kernel: new.kernel,
@@ -140,6 +146,7 @@ impl ThreadGroup {
             borrows_space: AtomicBool::new(false),
             timers: crate::time::GroupTimers::default(),
             io: Default::default(),
+            no_terminal: AtomicBool::new(no_terminal),
             notifications: Mutex::default(),
         })
     }

@@ -3,9 +3,9 @@
 use super::{Task, ThreadGroup};
 use arch::{Errno, Result};
 use parking_lot::Mutex;
-use std::any::Any;
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::AtomicI32;
 
 /// A process or thread id. Positive.
 pub type Pid = i32;
@@ -47,8 +47,21 @@ pub struct ProcessGroup {
 pub struct Session {
     /// Its id: the pid of the leader that made it.
     pub id: Pid,
-    /// The controlling terminal, of a type that the tty layer knows.
-    pub tty: Mutex<Option<Arc<dyn Any + Send + Sync>>>,
+    /// The controlling terminal.
+    pub tty: Mutex<Option<Arc<crate::tty::Tty>>>,
+    /// The foreground process group at the time when the terminal was hung up; 0: none.
+    pub(crate) lost_foreground: AtomicI32,
+}
+
+impl Session {
+    /// A session without a terminal.
+    pub fn new(id: Pid) -> Arc<Self> {
+        Arc::new(Self {
+            id,
+            tty: Mutex::new(None),
+            lost_foreground: AtomicI32::new(0),
+        })
+    }
 }
 
 /// All tasks of the sandbox.

@@ -15,7 +15,7 @@ use crate::vfs::{Dev, DeviceRegistry, FileOps, Path, walk::Env};
 use arch::Result;
 use std::sync::Arc;
 
-/// Registers the drivers of the memory devices.
+/// Registers the drivers of all devices.
 pub fn register(devices: &DeviceRegistry) {
     let add = |minor: u32, make: fn() -> Box<dyn FileOps>| {
         let open =
@@ -27,4 +27,6 @@ pub fn register(devices: &DeviceRegistry) {
     add(mem::FULL, || Box::new(mem::Full));
     add(mem::RANDOM, || Box::new(random::Random));
     add(mem::URANDOM, || Box::new(random::Random));
+    crate::tty::register(devices);
+    super::devpts::register(devices);
 }

@@ -3,6 +3,7 @@
 
 use super::mem;
 use crate::config::Device;
+use crate::tty::TTYAUX_MAJOR;
 use crate::vfs::walk::{At, Env};
 use crate::vfs::{Attr, Dev, Path, SetAttr, names};
 use arch::{Errno, Result};
@@ -17,9 +18,6 @@ pub enum Item {
     /// An empty directory with this mode, for a mount.
     Dir(u32),
 }
-
-/// TTYAUX_MAJOR: tty, console, ptmx.
-pub const TTYAUX_MAJOR: u32 = 5;
 
 /// Names below /dev, in the order in which they are made.
 pub const ITEMS: &[(&[u8], Item)] = &[
