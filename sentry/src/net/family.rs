@@ -23,17 +23,18 @@ pub fn create(cx: &Cx, family: i32, kind: i32, protocol: i32) -> Result<Arc<dyn 
     }
     match family {
         libc::AF_UNIX => super::unix::create(cx, kind, protocol),
+        libc::AF_NETLINK => super::netlink::create(cx, kind, protocol),
         libc::AF_INET | libc::AF_INET6 => super::inet::create(cx, family, kind, protocol),
         _ => Err(Errno::EAFNOSUPPORT),
     }
 }
 
 /// Interface ioctls (netdevice(7): SIOCGIFCONF and kin), which a socket of any family answers.
-pub fn interface_ioctl(_cx: &Cx, _socket: &Arc<dyn Socket>, _cmd: u32, _arg: u64) -> Result<u64> {
-    Err(Errno::ENOTTY)
+pub fn interface_ioctl(cx: &Cx, socket: &Arc<dyn Socket>, cmd: u32, arg: u64) -> Result<u64> {
+    super::inet::device::ioctl(cx, socket.base().family, cmd, arg)
 }
 
 /// Whether a network interface of that name exists (SO_BINDTODEVICE).
-pub fn device_exists(_cx: &Cx, name: &[u8]) -> bool {
-    name == b"lo"
+pub fn device_exists(cx: &Cx, name: &[u8]) -> bool {
+    cx.kernel().net.interfaces.by_name(name).is_some()
 }

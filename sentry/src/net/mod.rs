@@ -4,7 +4,7 @@
 //! - [`message`]: addresses, flags and ancillary data as sendmsg(2) and recvmsg(2) carry them.
 //! - [`options`]: SOL_SOCKET options, the same for all families.
 //! - [`family`]: which family answers socket(2), socketpair(2) and interface ioctls.
-//! - [`unix`]: AF_UNIX. [`inet`]: AF_INET and AF_INET6.
+//! - [`unix`]: AF_UNIX. [`inet`]: AF_INET and AF_INET6. [`netlink`]: AF_NETLINK.
 //!
 //! # Locks
 //! ```text
@@ -18,6 +18,7 @@
 pub mod family;
 pub mod inet;
 pub mod message;
+pub mod netlink;
 pub mod options;
 pub mod socket;
 pub mod unix;

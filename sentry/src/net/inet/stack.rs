@@ -36,6 +36,8 @@ pub struct Stack {
     pub receivers: Receivers,
     /// Multicast memberships of all sockets.
     pub groups: Groups,
+    /// Port ids of netlink sockets.
+    pub netlink: crate::net::netlink::PortIds,
     /// Counters for /proc/net/snmp.
     pub stats: Stats,
     /// Bytes queued in TCP connections.
@@ -56,6 +58,7 @@ impl Default for Stack {
             conns: Conns::default(),
             receivers: Receivers::default(),
             groups: Groups::default(),
+            netlink: Default::default(),
             stats: Stats::default(),
             queued: AtomicUsize::new(0),
             hasher: RandomState::new(),
