@@ -2,6 +2,7 @@
 
 use super::Proc;
 use crate::fs::pseudo::{Directory, Entry, Node, name_ino};
+use crate::net::inet::proc::FILES;
 use crate::vfs::FileType;
 use crate::vfs::inode::InodeRef;
 use crate::vfs::walk::Env;
@@ -25,17 +26,15 @@ pub(super) fn inode(proc: &Proc, ino: u64) -> InodeRef {
     )
 }
 
-/// Texts that the network areas make, by name.
-const FILES: &[(&str, fn() -> String)] = &[];
-
 impl Directory for NetDir {
     fn lookup(&self, _env: &Env<'_>, name: &[u8]) -> Result<InodeRef> {
         let (name, make) = FILES
             .iter()
             .find(|(n, _)| n.as_bytes() == name)
             .ok_or(Errno::ENOENT)?;
-        let make = *make;
-        let text = move |_: &Env<'_>| -> Result<Vec<u8>> { Ok(make().into_bytes()) };
+        let (proc, make) = (self.proc.clone(), *make);
+        let text =
+            move |_: &Env<'_>| -> Result<Vec<u8>> { Ok(make(&proc.kernel()?.net).into_bytes()) };
         Ok(Node::text(
             self.proc.dev,
             name_ino(self.ino, name.as_bytes()),

@@ -3,6 +3,7 @@
 use super::Proc;
 use crate::fs::pseudo::{Directory, Entry, Node, Text, name_ino};
 use crate::kernel::Kernel;
+use crate::net::inet::config::{SYSCTLS, Sysctl};
 use crate::syscalls::system::RELEASE;
 use crate::task::cap;
 use crate::vfs::FileType;
@@ -68,9 +69,12 @@ const VALUES: &[(&str, Make)] = &[
     ("net/core/wmem_default", |_| "212992".into()),
     ("net/core/wmem_max", |_| "212992".into()),
     ("net/ipv4/ip_forward", |_| "0".into()),
-    ("net/ipv4/ip_local_port_range", |_| "32768\t60999".into()),
-    ("net/ipv4/ip_unprivileged_port_start", |_| "1024".into()),
+    ("net/ipv4/tcp_available_congestion_control", |_| {
+        "reno cubic".into()
+    }),
+    ("net/ipv4/tcp_congestion_control", |_| "cubic".into()),
     ("net/ipv4/tcp_rmem", |_| "4096\t131072\t6291456".into()),
+    ("net/ipv4/tcp_tw_reuse", |_| "2".into()),
     ("net/ipv4/tcp_wmem", |_| "4096\t16384\t4194304".into()),
     ("net/ipv6/conf/all/disable_ipv6", |_| "0".into()),
     ("net/ipv6/conf/default/disable_ipv6", |_| "0".into()),
@@ -159,6 +163,26 @@ impl Text for UtsName {
     }
 }
 
+/// A value of the network stack's.
+struct NetValue {
+    proc: Proc,
+    sysctl: &'static Sysctl,
+}
+
+impl Text for NetValue {
+    fn read(&self, _env: &Env<'_>) -> Result<Vec<u8>> {
+        let kernel = self.proc.kernel()?;
+        Ok((self.sysctl.read(&kernel.net.config) + "\n").into_bytes())
+    }
+
+    fn write(&self, env: &Env<'_>, data: &[u8]) -> Result<()> {
+        if !env.creds.has_cap(cap::NET_ADMIN) {
+            return Err(Errno::EPERM);
+        }
+        self.sysctl.write(&self.proc.kernel()?.net.config, data)
+    }
+}
+
 impl Directory for SysDir {
     fn lookup(&self, _env: &Env<'_>, name: &[u8]) -> Result<InodeRef> {
         let name = std::str::from_utf8(name).map_err(|_| Errno::ENOENT)?;
@@ -177,6 +201,10 @@ impl Directory for SysDir {
                 domain: path.ends_with("domainname"),
             };
             return Ok(Node::text(dev, ino, 0o644, text));
+        }
+        if let Some(sysctl) = Sysctl::find(&path) {
+            let proc = self.proc.clone();
+            return Ok(Node::text(dev, ino, 0o644, NetValue { proc, sysctl }));
         }
         let prefix = path + "/";
         if all().any(|n| n.starts_with(&prefix)) {
@@ -217,5 +245,10 @@ impl Directory for SysDir {
 }
 
 fn all() -> impl Iterator<Item = &'static str> {
-    VALUES.iter().map(|v| v.0).chain(NAMES.iter().copied())
+    let net = SYSCTLS.iter().map(|s| s.name);
+    VALUES
+        .iter()
+        .map(|v| v.0)
+        .chain(NAMES.iter().copied())
+        .chain(net)
 }
