@@ -3,7 +3,10 @@
 pub mod epoll;
 pub mod eventfd;
 pub mod hostfd;
+pub mod inotify;
+pub mod pidfd;
 pub mod pipe;
+pub mod signalfd;
 pub mod timerfd;
 
 use arch::abi::Stat;

@@ -75,6 +75,7 @@ pub fn send_to_task(task: &Arc<Task>, info: SigInfo) -> Result<()> {
         .push(info, group.sigpending_limit());
     wake_for(group, &mut signals, signal, Some(task));
     drop(signals);
+    group.signal_events.notify_all();
     group.flush_notifications();
     if !queued && info.code != SI_USER {
         Err(Errno::EAGAIN)

@@ -146,6 +146,14 @@ syscalls! {
     TIMERFD_CREATE => sync event::timerfd_create(0 1) Full;
     TIMERFD_SETTIME => sync event::timerfd_settime(0 1 2 3) Partial("TFD_TIMER_CANCEL_ON_SET never cancels: nobody sets the clock");
     TIMERFD_GETTIME => sync event::timerfd_gettime(0 1) Full;
+    SIGNALFD => sync event::signalfd(0 1 2) Full;
+    SIGNALFD4 => sync event::signalfd4(0 1 2 3) Full;
+    PIDFD_OPEN => sync event::pidfd_open(0 1) Partial("no PIDFD_THREAD");
+    PIDFD_GETFD => sync event::pidfd_getfd(0 1 2) Full;
+    INOTIFY_INIT => sync event::inotify_init() Full;
+    INOTIFY_INIT1 => sync event::inotify_init1(0) Full;
+    INOTIFY_ADD_WATCH => sync event::inotify_add_watch(0 1 2) Full;
+    INOTIFY_RM_WATCH => sync event::inotify_rm_watch(0 1) Full;
     EPOLL_CREATE => sync epoll::epoll_create(0) Full;
     EPOLL_CREATE1 => sync epoll::epoll_create1(0) Full;
     EPOLL_CTL => sync epoll::epoll_ctl(0 1 2 3) Full;

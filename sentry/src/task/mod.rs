@@ -11,6 +11,7 @@
 
 pub mod clone;
 pub mod creds;
+pub mod current;
 pub mod cx;
 pub mod exec;
 pub mod exit;
@@ -22,6 +23,7 @@ pub mod usage;
 pub mod wait;
 
 pub use creds::{CapSet, Creds, cap};
+pub use current::current;
 pub use cx::{Cx, Deadline};
 pub use group::ThreadGroup;
 pub use tree::{Pid, ProcessGroup, Session, Tasks};

@@ -22,7 +22,8 @@ pub(crate) fn start(executor: &Executor, task: &Arc<Task>, thread: Thread) {
     thread.set_token(cell.token());
     *task.kicker.lock() = Some(thread.kicker());
     let cx = Cx::new(Arc::clone(task), thread);
-    executor.start(cell, Box::pin(main(cx)));
+    let future = super::current::Scoped::new(Arc::clone(task), main(cx));
+    executor.start(cell, Box::pin(future));
 }
 
 /// The task's loop, from its first entry into user code to its end.
