@@ -8,6 +8,9 @@ pub mod proc;
 pub mod pseudo;
 pub mod tmp;
 
+#[cfg(test)]
+mod tests;
+
 /// The controlling terminal of a process as /proc/PID/stat has it: its number, and its foreground process group.
 pub fn controlling_terminal(group: &crate::task::ThreadGroup) -> Option<(u64, i32)> {
     let tty = crate::tty::job::current(group)?;

@@ -299,7 +299,8 @@ impl HostInode {
             let Some(last) = chain.last() else {
                 return Err(Errno::ESTALE);
             };
-            let (parent, _) = last.at().ok_or(Errno::ESTALE)?;
+            // What was removed through us is gone; ESTALE is for what others have moved.
+            let (parent, _) = last.at().ok_or(Errno::ENOENT)?;
             if let Some(fd) = parent.some_fd() {
                 break fd;
             }
