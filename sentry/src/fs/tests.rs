@@ -1,6 +1,7 @@
 //! What every writable file system must do, run on each of them.
 
 use super::host::{HostFs, Sharing};
+use super::overlay::OverlayFs;
 use super::tmp::{Options, TmpFs};
 use crate::task::{Creds, cap};
 use crate::user::{SliceSource, VecSink};
@@ -62,6 +63,14 @@ impl World {
         let dir = TempDir::new();
         let fd = crate::host::fs::open_dir(&dir.0).unwrap();
         Self::on(HostFs::create(fd, sharing, true).unwrap(), Some(dir))
+    }
+
+    /// An overlay over a directory that `fill` has filled.
+    pub fn overlay(fill: impl FnOnce(&std::path::Path)) -> Self {
+        let dir = TempDir::new();
+        fill(&dir.0);
+        let fd = crate::host::fs::open_dir(&dir.0).unwrap();
+        Self::on(OverlayFs::create(fd).unwrap(), Some(dir))
     }
 
     pub fn be(&mut self, uid: u32, gid: u32) {
@@ -542,4 +551,9 @@ fn an_exclusive_host_tree_does_what_a_file_system_does() {
 #[test]
 fn a_shared_host_tree_does_what_a_file_system_does() {
     all(World::host(Sharing::Shared));
+}
+
+#[test]
+fn an_overlay_does_what_a_file_system_does() {
+    all(World::overlay(|_| {}));
 }

@@ -135,8 +135,18 @@ impl HostInode {
         self.me.clone()
     }
 
-    pub(super) fn arc(&self) -> Result<Arc<Self>> {
+    pub(crate) fn arc(&self) -> Result<Arc<Self>> {
         self.me.upgrade().ok_or(Errno::ESTALE)
+    }
+
+    /// Its identity on the host: device, inode number.
+    pub(crate) fn key(&self) -> (u64, u64) {
+        self.key
+    }
+
+    /// statfs(2) of the host file system that the tree's root is on.
+    pub(crate) fn statfs(&self) -> Result<crate::vfs::StatFs> {
+        super::statfs(&self.shared.root)
     }
 
     /// The host's device number of the file.
@@ -363,7 +373,7 @@ impl HostInode {
     }
 
     /// A descriptor to read from.
-    pub(super) fn read_fd(&self) -> Result<Arc<OwnedFd>> {
+    pub(crate) fn read_fd(&self) -> Result<Arc<OwnedFd>> {
         self.used.store(true, Ordering::Relaxed);
         {
             let mut handles = self.handles.lock();
@@ -492,7 +502,7 @@ impl HostInode {
     }
 
     /// Whether what was found at `checked` (on the coarse clock) need not be looked up again.
-    fn entry_holds(&self, checked: &AtomicU64) -> bool {
+    pub(crate) fn entry_holds(&self, checked: &AtomicU64) -> bool {
         let at = checked.load(Ordering::Relaxed);
         self.shared.sharing == Sharing::Exclusive
             && at != 0

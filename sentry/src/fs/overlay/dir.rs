@@ -1,305 +1,253 @@
-//! Directories: the table of names, merging, renaming.
+//! Directories: what differs from the lower one.
 
-use super::node::{OverlayNode, open_lower};
-use crate::fs::pseudo::seek_simple;
-use crate::user::Sink;
-use crate::vfs::inode::{Inode, RenameFlags, Target};
-use crate::vfs::walk::Env;
-use crate::vfs::{DirSink, File, FileOps, FileType, SeekFrom};
+use super::inode::OverlayInode;
+use crate::fs::tmp::TmpNode;
+use crate::vfs::{Inode, InodeRef, RenameFlags, Target};
 use arch::{Errno, Result};
-use parking_lot::Mutex;
-use std::any::Any;
-use std::collections::HashMap;
-use std::sync::{Arc, Weak};
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
 
-/// Mirrors are looked through for dead ones when a table has grown by this factor.
-const SWEEP_FACTOR: usize = 2;
-/// Smallest table that is looked through.
-const SWEEP_MIN: usize = 64;
-
-enum Name {
-    /// Made or moved here.
-    Own(Arc<OverlayNode>),
-    /// Shows the lower one; kept so that all who look it up get the same node.
-    Mirror(Weak<OverlayNode>),
-    /// The lower layer's name doesn't count.
-    Whiteout,
-}
-
-/// Where a directory differs from the lower one.
+/// The changes to one directory.
 #[derive(Default)]
-pub(super) struct Names {
-    table: HashMap<Box<[u8]>, Name>,
-    swept_at: usize,
+pub(super) struct Dir {
+    /// Names with an inode of their own, and whiteouts.
+    changed: HashMap<Arc<[u8]>, Option<Arc<OverlayInode>>>,
+    /// Removed: nothing can be made in it.
     dead: bool,
 }
 
-impl Names {
-    pub(super) fn is_dead(&self) -> bool {
-        self.dead
+/// A name in the merged directory.
+pub(super) struct Listed {
+    pub name: Arc<[u8]>,
+    pub ino: u64,
+    pub kind: u8,
+}
+
+impl Dir {
+    /// Whether the lower directory has no say on `name`.
+    pub(super) fn knows(&self, name: &[u8]) -> bool {
+        self.changed.contains_key(name)
     }
 
-    /// Removed: nothing can be made in it any more.
-    pub(super) fn die(&mut self) {
-        self.dead = true;
-    }
-
-    /// A new name. EEXIST if there is one; the caller has looked in the lower layer.
-    pub(super) fn enter(&mut self, name: &[u8], node: Arc<OverlayNode>) -> Result<()> {
-        if self.dead {
-            return Err(Errno::ENOENT);
-        }
-        match self.table.get(name) {
-            Some(Name::Own(_)) => return Err(Errno::EEXIST),
-            Some(Name::Mirror(weak)) if weak.strong_count() > 0 => return Err(Errno::EEXIST),
-            _ => {}
-        }
-        self.table.insert(name.into(), Name::Own(node));
-        Ok(())
-    }
-
-    fn sweep(&mut self) {
-        if self.table.len() < SWEEP_MIN.max(self.swept_at * SWEEP_FACTOR) {
-            return;
-        }
-        self.table
-            .retain(|_, n| !matches!(n, Name::Mirror(w) if w.strong_count() == 0));
-        self.swept_at = self.table.len();
+    pub(super) fn take_all(&mut self) -> Vec<Arc<OverlayInode>> {
+        self.changed.drain().filter_map(|(_, inode)| inode).collect()
     }
 }
 
-impl OverlayNode {
-    /// The node under a name: ENOENT if there is none.
-    pub(super) fn find(&self, env: &Env<'_>, name: &[u8]) -> Result<Arc<OverlayNode>> {
-        match self.names.lock().table.get(name) {
-            Some(Name::Own(node)) => return Ok(Arc::clone(node)),
-            Some(Name::Whiteout) => return Err(Errno::ENOENT),
-            Some(Name::Mirror(weak)) => {
-                if let Some(node) = weak.upgrade() {
-                    return Ok(node);
-                }
-            }
-            None => {}
+impl OverlayInode {
+    /// The file behind a name: ENOENT if there is none.
+    pub(super) fn find(&self, name: &[u8]) -> Result<Arc<Self>> {
+        if let Some(entry) = self.dir.lock().changed.get(name) {
+            return entry.clone().ok_or(Errno::ENOENT);
         }
-        let lower = self
-            .lower
-            .as_ref()
-            .ok_or(Errno::ENOENT)?
-            .lookup(env, name)?;
-        let node = OverlayNode::mirror(&self.shared, &lower, Some(self.arc()?))?;
-        let mut names = self.names.lock();
-        // Somebody else may have been faster.
-        match names.table.get(name) {
-            Some(Name::Own(other)) => return Ok(Arc::clone(other)),
-            Some(Name::Whiteout) => return Err(Errno::ENOENT),
-            Some(Name::Mirror(weak)) => {
-                if let Some(other) = weak.upgrade() {
-                    return Ok(other);
-                }
-            }
-            None => {}
+        match &self.lower {
+            Some(lower) => self.state.inode(lower.find(name)?),
+            None => Err(Errno::ENOENT),
         }
-        names
-            .table
-            .insert(name.into(), Name::Mirror(Arc::downgrade(&node)));
-        names.sweep();
-        Ok(node)
     }
 
-    fn lower_has(&self, name: &[u8]) -> bool {
-        let root = crate::vfs::anon::mount().root_path();
-        let env = Env {
-            creds: Arc::new(crate::task::Creds::root()),
-            root: root.clone(),
-            cwd: root,
-            umask: 0,
-            cx: None,
-        };
-        self.lower
-            .as_ref()
-            .is_some_and(|l| l.lookup(&env, name).is_ok())
+    fn has(&self, name: &[u8]) -> Result<bool> {
+        match self.find(name) {
+            Ok(_) => Ok(true),
+            Err(Errno::ENOENT) => Ok(false),
+            Err(e) => Err(e),
+        }
     }
 
-    /// Takes a name out, by a whiteout where the lower layer has it.
-    pub(super) fn take_out(&self, name: &[u8]) -> Result<()> {
-        let white = self.lower_has(name);
-        let mut names = self.names.lock();
-        let old = if white {
-            names.table.insert(name.into(), Name::Whiteout)
-        } else {
-            names.table.remove(name)
-        };
-        drop(names);
+    /// The lower directory has the name, whatever stands here.
+    fn lower_has(&self, name: &[u8]) -> Result<bool> {
+        match self.lower.as_ref().map(|l| l.find(name)) {
+            None | Some(Err(Errno::ENOENT)) => Ok(false),
+            Some(Ok(_)) => Ok(true),
+            Some(Err(e)) => Err(e),
+        }
+    }
+
+    /// Gives a name to an inode.
+    fn put(&self, name: &[u8], inode: &Arc<Self>) -> Result<()> {
+        let old = self.dir.lock().changed.insert(name.into(), Some(Arc::clone(inode)));
         drop(old);
-        self.shared.pin(&self.arc()?);
+        self.changed()
+    }
+
+    /// Takes a name away: nothing has it any more.
+    fn take(&self, name: &[u8]) -> Result<()> {
+        let whiteout = self.lower_has(name)?;
+        let mut dir = self.dir.lock();
+        let old = if whiteout {
+            dir.changed.insert(name.into(), None)
+        } else {
+            dir.changed.remove(name)
+        };
+        drop(dir);
+        drop(old);
+        self.changed()
+    }
+
+    fn changed(&self) -> Result<()> {
+        self.touch_modified()?;
+        if self.lower.is_some() {
+            self.state.keep(&self.arc()?);
+        }
         Ok(())
     }
 
-    /// Everything in the directory, as it is now: name, inode number, d_type.
-    fn merged(&self) -> Result<Vec<(Vec<u8>, u64, u8)>> {
-        let mut out = Vec::new();
-        if let Some(lower) = &self.lower {
-            let file = open_lower(lower)?;
-            let mut all = Collect::default();
-            let mut pos = 0;
-            loop {
-                let before = all.0.len();
-                file.ops.readdir(&file, &mut pos, &mut all)?;
-                if all.0.len() == before {
-                    break;
-                }
-            }
-            out = all.0;
-        }
-        let names = self.names.lock();
-        out.retain(|(name, ..)| {
-            !matches!(
-                names.table.get(&name[..]),
-                Some(Name::Own(_) | Name::Whiteout)
-            )
-        });
-        for (name, entry) in &names.table {
-            if let Name::Own(node) = entry {
-                out.push((name.to_vec(), node.ino(), node.file_type().dtype()));
-            }
-        }
-        Ok(out)
+    fn alive(&self) -> Result<()> {
+        if self.dir.lock().dead { Err(Errno::ENOENT) } else { Ok(()) }
     }
 
-    pub(super) fn is_empty(&self) -> Result<bool> {
-        Ok(self.merged()?.is_empty())
+    /// Enters a file that was just made.
+    pub(super) fn enter_new(&self, name: &[u8], upper: Arc<TmpNode>) -> Result<InodeRef> {
+        self.alive()?;
+        if self.has(name)? {
+            return Err(Errno::EEXIST);
+        }
+        let inode = Self::from_upper(&self.state, upper);
+        self.put(name, &inode)?;
+        if inode.is_dir() {
+            self.add_links(1)?;
+        } else {
+            inode.add_links(1)?;
+        }
+        Ok(inode)
     }
 
-    /// rename(2). Types and names have been checked; both directories are locked against other changes.
+    pub(super) fn make_link(&self, name: &[u8], inode: &Arc<Self>) -> Result<()> {
+        self.alive()?;
+        inode.may_link()?;
+        if self.has(name)? {
+            return Err(Errno::EEXIST);
+        }
+        self.put(name, inode)?;
+        inode.add_links(1)?;
+        inode.attr_up()?.touch_changed();
+        Ok(())
+    }
+
+    /// ENOTEMPTY for a directory that shows a name; else nothing can be made in it any more.
+    fn close_down(&self) -> Result<()> {
+        let below = match &self.lower {
+            Some(lower) => lower.names()?,
+            None => Vec::new(),
+        };
+        let mut dir = self.dir.lock();
+        let shown = dir.changed.values().any(Option::is_some)
+            || below.iter().any(|e| !dir.changed.contains_key(&e.name[..]));
+        if shown {
+            return Err(Errno::ENOTEMPTY);
+        }
+        dir.dead = true;
+        Ok(())
+    }
+
+    /// A name of `victim` in this directory has gone.
+    fn unlinked(&self, victim: &Arc<Self>) -> Result<()> {
+        if victim.is_dir() {
+            self.add_links(-1)?;
+            // Whatever the lower directory has: it is gone.
+            victim.links.store(i64::MIN / 2, std::sync::atomic::Ordering::Relaxed);
+            self.state.let_go(victim);
+            return Ok(());
+        }
+        victim.add_links(-1)?;
+        victim.attr_up()?.touch_changed();
+        if victim.attr()?.nlink == 0 {
+            self.state.let_go(victim);
+        }
+        Ok(())
+    }
+
+    pub(super) fn leave(&self, name: &[u8], victim: &Arc<Self>) -> Result<()> {
+        if !Arc::ptr_eq(&self.find(name)?, victim) {
+            return Err(Errno::ENOENT);
+        }
+        if victim.is_dir() {
+            victim.close_down()?;
+        }
+        self.take(name)?;
+        self.unlinked(victim)
+    }
+
     pub(super) fn rename_to(
         &self,
         name: &[u8],
-        moved: &Arc<OverlayNode>,
+        moved: &Arc<Self>,
         to: &Target<'_>,
         flags: RenameFlags,
     ) -> Result<()> {
         if flags.contains(RenameFlags::WHITEOUT) {
             return Err(Errno::EINVAL);
         }
-        let there = OverlayNode::of(to.dir)?;
-        if there.names.lock().is_dead() {
+        let there = Self::of(to.dir)?;
+        there.alive()?;
+        if !Arc::ptr_eq(&self.find(name)?, moved) {
             return Err(Errno::ENOENT);
         }
-        let replaced = to.replaced.map(OverlayNode::of).transpose()?;
+        let target = match there.find(to.name) {
+            Ok(target) => Some(target),
+            Err(Errno::ENOENT) => None,
+            Err(e) => return Err(e),
+        };
+        if flags.contains(RenameFlags::NOREPLACE) && target.is_some() {
+            return Err(Errno::EEXIST);
+        }
+        let same_dir = std::ptr::eq(self, there);
         if flags.contains(RenameFlags::EXCHANGE) {
-            let other = replaced.ok_or(Errno::ENOENT)?;
+            let other = target.ok_or(Errno::ENOENT)?;
             there.put(to.name, moved)?;
-            self.arc()?.put(name, &other)?;
-        } else {
-            if let Some(old) = &replaced {
-                if flags.contains(RenameFlags::NOREPLACE) {
-                    return Err(Errno::EEXIST);
-                }
-                if old.file_type() == FileType::Directory {
-                    if !old.is_empty()? {
-                        return Err(Errno::ENOTEMPTY);
-                    }
-                    old.names.lock().die();
-                }
+            self.put(name, &other)?;
+            if !same_dir {
+                let dirs = i64::from(moved.is_dir()) - i64::from(other.is_dir());
+                there.add_links(dirs)?;
+                self.add_links(-dirs)?;
             }
-            self.take_out(name)?;
-            there.put(to.name, moved)?;
-            if let Some(old) = replaced {
-                old.unlinked();
+            return Ok(());
+        }
+        if let Some(old) = &target {
+            match (moved.is_dir(), old.is_dir()) {
+                (true, false) => return Err(Errno::ENOTDIR),
+                (false, true) => return Err(Errno::EISDIR),
+                (true, true) => old.close_down()?,
+                (false, false) => {}
             }
         }
-        self.touch_modified()?;
-        there.touch_modified()
-    }
-
-    /// Enters a node under a name, over whatever was there.
-    fn put(self: &Arc<Self>, name: &[u8], node: &Arc<OverlayNode>) -> Result<()> {
-        let old = self
-            .names
-            .lock()
-            .table
-            .insert(name.into(), Name::Own(Arc::clone(node)));
-        drop(old);
-        node.set_parent(self);
-        self.shared.pin(self);
-        Ok(())
-    }
-}
-
-#[derive(Default)]
-struct Collect(Vec<(Vec<u8>, u64, u8)>);
-
-impl DirSink for Collect {
-    fn entry(&mut self, ino: u64, _next: u64, dtype: u8, name: &[u8]) -> bool {
-        if name != b"." && name != b".." {
-            self.0.push((name.to_vec(), ino, dtype));
+        // The new name first: who looks meanwhile finds one of the two.
+        there.put(to.name, moved)?;
+        self.take(name)?;
+        if let Some(old) = &target {
+            there.unlinked(old)?;
         }
-        true
-    }
-}
-
-/// An open merged directory. Lists what was there when the listing began (rewinding begins anew).
-pub(super) struct OpenMerged {
-    node: Arc<OverlayNode>,
-    listing: Mutex<Option<Vec<(Vec<u8>, u64, u8)>>>,
-}
-
-impl OpenMerged {
-    pub(super) fn new(node: Arc<OverlayNode>) -> Self {
-        Self {
-            node,
-            listing: Mutex::new(None),
+        if moved.is_dir() && !same_dir {
+            self.add_links(-1)?;
+            there.add_links(1)?;
         }
-    }
-}
-
-impl FileOps for OpenMerged {
-    fn as_any(&self) -> &dyn Any {
-        self
-    }
-
-    fn seekable(&self) -> bool {
-        true
-    }
-
-    fn seek(&self, _file: &File, pos: u64, to: SeekFrom) -> Result<u64> {
-        seek_simple(pos, to)
-    }
-
-    fn read(&self, _file: &File, _offset: u64, _dst: &mut dyn Sink) -> Result<usize> {
-        Err(Errno::EISDIR)
-    }
-
-    fn sync(&self, _file: &File, _data_only: bool) -> Result<()> {
+        moved.attr_up()?.touch_changed();
         Ok(())
     }
 
-    fn readdir(&self, _file: &File, pos: &mut u64, sink: &mut dyn DirSink) -> Result<()> {
-        let mut listing = self.listing.lock();
-        if *pos == 0 || listing.is_none() {
-            if self.node.names.lock().is_dead() {
-                return Err(Errno::ENOENT);
+    /// All names but `.` and `..`: those of the lower directory that have not been changed, and our own.
+    pub(super) fn list(&self) -> Result<Vec<Listed>> {
+        let below = match &self.lower {
+            Some(lower) => lower.names()?,
+            None => Vec::new(),
+        };
+        let mut out = Vec::with_capacity(below.len());
+        let dev = self.key().map_or(0, |k| k.0);
+        let dir = self.dir.lock();
+        let mut seen = HashSet::new();
+        for entry in below {
+            let name: Arc<[u8]> = entry.name.into();
+            // A name may come twice while somebody changes the lower directory.
+            if !dir.changed.contains_key(&name) && seen.insert(Arc::clone(&name)) {
+                out.push(Listed { name, ino: self.state.ino((dev, entry.ino)), kind: entry.dtype });
             }
-            *listing = Some(self.node.merged()?);
         }
-        let list = listing.as_deref().unwrap_or_default();
-        let dir = FileType::Directory.dtype();
-        loop {
-            let taken = match *pos {
-                0 => sink.entry(self.node.ino(), 1, dir, b"."),
-                1 => sink.entry(self.node.ino(), 2, dir, b".."),
-                at => {
-                    let index = usize::try_from(at - 2).unwrap_or(usize::MAX);
-                    let Some((name, ino, dtype)) = list.get(index) else {
-                        return Ok(());
-                    };
-                    sink.entry(*ino, at + 1, *dtype, name)
-                }
-            };
-            if !taken {
-                return Ok(());
+        for (name, inode) in &dir.changed {
+            if let Some(inode) = inode {
+                let kind = inode.file_type().dtype();
+                out.push(Listed { name: Arc::clone(name), ino: inode.number(), kind });
             }
-            *pos += 1;
         }
+        Ok(out)
     }
 }

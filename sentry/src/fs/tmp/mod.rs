@@ -51,9 +51,14 @@ pub struct Shared {
 impl Shared {
     /// State of a tmpfs whose files have device number `dev`, without limits.
     pub fn new(dev: Dev) -> Arc<Self> {
+        Self::starting_at(dev, 1)
+    }
+
+    /// The same with inode numbers from `first` on.
+    pub(crate) fn starting_at(dev: Dev, first: u64) -> Arc<Self> {
         Arc::new(Self {
             dev,
-            next_ino: AtomicU64::new(1),
+            next_ino: AtomicU64::new(first),
             pages: AtomicU64::new(0),
             max_pages: AtomicU64::new(u64::MAX),
             inodes: AtomicU64::new(0),

@@ -143,25 +143,20 @@ impl TmpNode {
     }
 
     /// Changes the count of links.
-    pub(crate) fn add_links(&self, by: i32) {
+    pub(super) fn add_links(&self, by: i32) {
         let mut meta = self.meta.lock();
         meta.nlink = meta.nlink.saturating_add_signed(by);
         meta.ctime = Timestamp::now();
     }
 
-    /// Without a link, it may still get one (O_TMPFILE without O_EXCL).
-    pub(crate) fn is_linkable(&self) -> bool {
-        self.meta.lock().linkable
+    /// The inode number.
+    pub(crate) fn number(&self) -> u64 {
+        self.ino
     }
 
-    /// Lets it get a link although it has none.
-    pub(crate) fn set_linkable(&self, yes: bool) {
-        self.meta.lock().linkable = yes;
-    }
-
-    /// Number of links.
-    pub(crate) fn nlink(&self) -> u32 {
-        self.meta.lock().nlink
+    /// The inode itself has changed: its links.
+    pub(crate) fn touch_changed(&self) {
+        self.meta.lock().ctime = Timestamp::now();
     }
 
     /// Sets attributes as they are, times included: copy-up of an overlay.
