@@ -51,7 +51,13 @@ impl World {
         let ns = MountNamespace::new(Mount::new(root, b"test", MountFlags::empty()));
         let root = ns.root_path();
         let creds = Arc::new(Creds::root());
-        let env = Env { creds, cwd: root.clone(), root, umask: 0o022, cx: None };
+        let env = Env {
+            creds,
+            cwd: root.clone(),
+            root,
+            umask: 0o022,
+            cx: None,
+        };
         Self { env, ns, _dir: dir }
     }
 
@@ -79,11 +85,13 @@ impl World {
     }
 
     pub fn at(&self, path: &str) -> Result<Path> {
-        self.env.resolve(&At::Cwd, path.as_bytes(), WalkFlags::FOLLOW)
+        self.env
+            .resolve(&At::Cwd, path.as_bytes(), WalkFlags::FOLLOW)
     }
 
     pub fn lat(&self, path: &str) -> Result<Path> {
-        self.env.resolve(&At::Cwd, path.as_bytes(), WalkFlags::empty())
+        self.env
+            .resolve(&At::Cwd, path.as_bytes(), WalkFlags::empty())
     }
 
     pub fn attr(&self, path: &str) -> Result<Attr> {
@@ -91,7 +99,12 @@ impl World {
     }
 
     pub fn open(&self, path: &str, flags: i32) -> Result<Arc<File>> {
-        open(&self.env, &At::Cwd, path.as_bytes(), OpenHow::new(flags as u32, 0o644))
+        open(
+            &self.env,
+            &At::Cwd,
+            path.as_bytes(),
+            OpenHow::new(flags as u32, 0o644),
+        )
     }
 
     pub fn mkdir(&self, path: &str) -> Result<()> {
@@ -125,7 +138,9 @@ impl World {
 
     pub fn write(&self, path: &str, text: &str) -> Result<()> {
         let file = self.open(path, libc::O_WRONLY | CREAT | libc::O_TRUNC)?;
-        let n = file.ops.write(&file, 0, &mut SliceSource(text.as_bytes()))?;
+        let n = file
+            .ops
+            .write(&file, 0, &mut SliceSource(text.as_bytes()))?;
         assert_eq!(n, text.len());
         Ok(())
     }
@@ -145,7 +160,11 @@ impl World {
 
     pub fn names(&self, path: &str) -> String {
         let all = self.list(path).unwrap();
-        let names: Vec<_> = all.keys().filter(|n| !n.starts_with('.')).cloned().collect();
+        let names: Vec<_> = all
+            .keys()
+            .filter(|n| !n.starts_with('.'))
+            .cloned()
+            .collect();
         names.join(" ")
     }
 }
@@ -161,7 +180,10 @@ struct Names(BTreeMap<String, u8>);
 
 impl DirSink for Names {
     fn entry(&mut self, _ino: u64, _next: u64, dtype: u8, name: &[u8]) -> bool {
-        let new = self.0.insert(String::from_utf8(name.to_vec()).unwrap(), dtype).is_none();
+        let new = self
+            .0
+            .insert(String::from_utf8(name.to_vec()).unwrap(), dtype)
+            .is_none();
         assert!(new, "a name came twice");
         true
     }
@@ -172,9 +194,15 @@ fn files(w: &World) {
     w.write("/a", "hello").unwrap();
     assert_eq!(w.read("/a").unwrap(), "hello");
     let attr = w.attr("/a").unwrap();
-    assert_eq!((attr.size, attr.mode, attr.nlink), (5, libc::S_IFREG | 0o644, 1));
+    assert_eq!(
+        (attr.size, attr.mode, attr.nlink),
+        (5, libc::S_IFREG | 0o644, 1)
+    );
     // O_EXCL, and a path that goes on after a file.
-    assert_eq!(w.open("/a", RW | CREAT | libc::O_EXCL).err(), Some(Errno::EEXIST));
+    assert_eq!(
+        w.open("/a", RW | CREAT | libc::O_EXCL).err(),
+        Some(Errno::EEXIST)
+    );
     assert_eq!(w.open("/a/b", RW).err(), Some(Errno::ENOTDIR));
     assert_eq!(w.open("/a/", RW).err(), Some(Errno::ENOTDIR));
     assert_eq!(w.open("/n/", RW | CREAT).err(), Some(Errno::EISDIR));
@@ -253,7 +281,12 @@ fn directories(w: &World) {
     assert_eq!(w.rmdir("/d/e/.."), Err(Errno::ENOTEMPTY));
     assert_eq!(w.rmdir("/"), Err(Errno::EBUSY));
     let list = w.list("/d").unwrap();
-    let expect = [(".", libc::DT_DIR), ("..", libc::DT_DIR), ("e", libc::DT_DIR), ("f", libc::DT_REG)];
+    let expect = [
+        (".", libc::DT_DIR),
+        ("..", libc::DT_DIR),
+        ("e", libc::DT_DIR),
+        ("f", libc::DT_REG),
+    ];
     let expect = expect.map(|(n, t)| (n.to_string(), t));
     assert_eq!(list, BTreeMap::from(expect));
     // Gone, but somebody stands in it.
@@ -271,7 +304,10 @@ fn directories(w: &World) {
 fn long_names(w: &World) {
     let name = "n".repeat(255);
     w.write(&format!("/{name}"), "x").unwrap();
-    assert_eq!(w.attr(&format!("/{name}n")).err(), Some(Errno::ENAMETOOLONG));
+    assert_eq!(
+        w.attr(&format!("/{name}n")).err(),
+        Some(Errno::ENAMETOOLONG)
+    );
     assert_eq!(w.mkdir(&format!("/{name}n")), Err(Errno::ENAMETOOLONG));
     w.unlink(&format!("/{name}")).unwrap();
 }
@@ -295,13 +331,19 @@ fn symlinks(w: &World) {
     assert_eq!(w.read("/dangling"), Err(Errno::ENOENT));
     assert_eq!(w.open("/abs", libc::O_NOFOLLOW).err(), Some(Errno::ELOOP));
     assert_eq!(w.open("/abs/", RW).err(), Some(Errno::ENOTDIR));
-    assert_eq!(w.open("/dangling", RW | CREAT | libc::O_EXCL).err(), Some(Errno::EEXIST));
+    assert_eq!(
+        w.open("/dangling", RW | CREAT | libc::O_EXCL).err(),
+        Some(Errno::EEXIST)
+    );
     // Creation goes through a dangling link.
     w.write("/dangling", "made").unwrap();
     assert_eq!(w.read("/none").unwrap(), "made");
     let link = w.lat("/d/rel").unwrap();
     assert_eq!(names::readlink(&w.env, &link), Ok(b"f".to_vec()));
-    assert_eq!(names::readlink(&w.env, &w.at("/d/rel").unwrap()), Err(Errno::EINVAL));
+    assert_eq!(
+        names::readlink(&w.env, &w.at("/d/rel").unwrap()),
+        Err(Errno::EINVAL)
+    );
     let attr = w.attr("/d/rel").unwrap();
     assert_eq!((attr.mode, attr.size), (libc::S_IFLNK | 0o777, 1));
     // A slash after the name follows.
@@ -309,7 +351,8 @@ fn symlinks(w: &World) {
     assert_eq!(w.attr("/slash").unwrap().file_type(), FileType::Symlink);
     // Forty links at most.
     for i in 0..41 {
-        w.symlink(&format!("l{}", i + 1), &format!("/l{i}")).unwrap();
+        w.symlink(&format!("l{}", i + 1), &format!("/l{i}"))
+            .unwrap();
     }
     w.write("/l41", "end").unwrap();
     assert_eq!(w.read("/l1").unwrap(), "end");
@@ -317,7 +360,16 @@ fn symlinks(w: &World) {
     for i in 0..42 {
         w.unlink(&format!("/l{i}")).unwrap();
     }
-    for path in ["/d/rel", "/abs", "/d/up", "/loop", "/dangling", "/slash", "/none", "/d/f"] {
+    for path in [
+        "/d/rel",
+        "/abs",
+        "/d/up",
+        "/loop",
+        "/dangling",
+        "/slash",
+        "/none",
+        "/d/f",
+    ] {
         w.unlink(path).unwrap();
     }
     w.rmdir("/d").unwrap();
@@ -351,7 +403,10 @@ fn renames(w: &World) {
     w.rename("/d/f", "/e/h").unwrap();
     assert_eq!(w.read("/e/h").unwrap(), "f");
     assert_eq!(w.attr("/d/f").err(), Some(Errno::ENOENT));
-    assert_eq!(w.rename2("/g", "/e/h", RenameFlags::NOREPLACE), Err(Errno::EEXIST));
+    assert_eq!(
+        w.rename2("/g", "/e/h", RenameFlags::NOREPLACE),
+        Err(Errno::EEXIST)
+    );
     let held = w.open("/e/h", RW).unwrap();
     w.rename("/g", "/e/h").unwrap();
     assert_eq!(w.read("/e/h").unwrap(), "g");
@@ -368,7 +423,10 @@ fn renames(w: &World) {
     // Directories move, and those in them with them.
     w.rename("/e", "/d/e").unwrap();
     assert_eq!(w.read("/d/e/h").unwrap(), "g");
-    assert_eq!((w.attr("/").unwrap().nlink, w.attr("/d").unwrap().nlink), (3, 3));
+    assert_eq!(
+        (w.attr("/").unwrap().nlink, w.attr("/d").unwrap().nlink),
+        (3, 3)
+    );
     assert_eq!(w.rename("/d", "/d/e/x"), Err(Errno::EINVAL));
     let place = w.at("/d/e/h").unwrap();
     w.rename("/d", "/moved").unwrap();
@@ -376,10 +434,14 @@ fn renames(w: &World) {
     assert_eq!(w.read("/moved/e/../e/h").unwrap(), "g");
     // Exchange.
     w.write("/file", "file").unwrap();
-    w.rename2("/file", "/moved/e", RenameFlags::EXCHANGE).unwrap();
+    w.rename2("/file", "/moved/e", RenameFlags::EXCHANGE)
+        .unwrap();
     assert_eq!(w.read("/moved/e").unwrap(), "file");
     assert_eq!(w.read("/file/h").unwrap(), "g");
-    assert_eq!(w.rename2("/file", "/none", RenameFlags::EXCHANGE), Err(Errno::ENOENT));
+    assert_eq!(
+        w.rename2("/file", "/none", RenameFlags::EXCHANGE),
+        Err(Errno::ENOENT)
+    );
     w.unlink("/file/h").unwrap();
     w.rmdir("/file").unwrap();
     w.unlink("/moved/e").unwrap();
@@ -398,7 +460,10 @@ fn attributes(w: &World) {
     let at = |sec, nsec| SetTime::At(Timestamp { sec, nsec });
     change::utimes(&w.env, &a, at(1, 5), at(2, 6)).unwrap();
     let attr = w.attr("/a").unwrap();
-    assert_eq!((attr.atime, attr.mtime.sec), (Timestamp { sec: 1, nsec: 5 }, 2));
+    assert_eq!(
+        (attr.atime, attr.mtime.sec),
+        (Timestamp { sec: 1, nsec: 5 }, 2)
+    );
     change::utimes(&w.env, &a, SetTime::Omit, SetTime::Now).unwrap();
     assert_eq!(w.attr("/a").unwrap().atime.sec, 1);
     assert!(w.attr("/a").unwrap().mtime.sec > 1_000_000);
@@ -427,7 +492,10 @@ fn nodes(w: &World) {
     assert_eq!(w.attr("/fifo").unwrap().mode, libc::S_IFIFO | 0o644);
     assert_eq!(w.attr("/sock").unwrap().file_type(), FileType::Socket);
     assert_eq!(w.open("/sock", RW).err(), Some(Errno::ENXIO));
-    assert_eq!(make("/dir", libc::S_IFDIR, Dev::default()), Err(Errno::EPERM));
+    assert_eq!(
+        make("/dir", libc::S_IFDIR, Dev::default()),
+        Err(Errno::EPERM)
+    );
     assert_eq!(make("/odd", 0o150000, Dev::default()), Err(Errno::EINVAL));
     if make("/null", libc::S_IFCHR | 0o666, Dev::new(1, 3)).is_ok() {
         assert_eq!(w.attr("/null").unwrap().rdev, Dev::new(1, 3));
@@ -468,8 +536,14 @@ fn permissions(w: &mut World) {
     assert_eq!(w.read("/d/f"), Err(Errno::EACCES));
     assert_eq!(w.unlink("/d/f"), Err(Errno::EACCES));
     assert_eq!(w.mkdir("/d/x"), Err(Errno::EACCES));
-    assert_eq!(change::chmod(&w.env, &w.at("/d/f").unwrap(), 0), Err(Errno::EPERM));
-    assert_eq!(change::chown(&w.env, &w.at("/d/f").unwrap(), Some(5), None), Err(Errno::EPERM));
+    assert_eq!(
+        change::chmod(&w.env, &w.at("/d/f").unwrap(), 0),
+        Err(Errno::EPERM)
+    );
+    assert_eq!(
+        change::chown(&w.env, &w.at("/d/f").unwrap(), Some(5), None),
+        Err(Errno::EPERM)
+    );
     w.be(0, 0);
     // Sticky: only the owners remove.
     change::chmod(&w.env, &w.at("/d").unwrap(), 0o1777).unwrap();
@@ -511,12 +585,18 @@ fn read_only(w: &World) {
     assert_eq!(w.read("/a").unwrap(), "x");
     assert_eq!(w.open("/a", RW).err(), Some(Errno::EROFS));
     assert_eq!(w.open("/n", RW | CREAT).err(), Some(Errno::EROFS));
-    assert_eq!(w.open("/a", RW | CREAT | libc::O_EXCL).err(), Some(Errno::EEXIST));
+    assert_eq!(
+        w.open("/a", RW | CREAT | libc::O_EXCL).err(),
+        Some(Errno::EEXIST)
+    );
     assert_eq!(w.mkdir("/d"), Err(Errno::EROFS));
     assert_eq!(w.mkdir("/a"), Err(Errno::EEXIST));
     assert_eq!(w.unlink("/a"), Err(Errno::EROFS));
     assert_eq!(w.rename("/a", "/b"), Err(Errno::EROFS));
-    assert_eq!(change::chmod(&w.env, &w.at("/a").unwrap(), 0), Err(Errno::EROFS));
+    assert_eq!(
+        change::chmod(&w.env, &w.at("/a").unwrap(), 0),
+        Err(Errno::EROFS)
+    );
     mount.set_flags(MountFlags::empty());
     w.unlink("/a").unwrap();
 }

@@ -24,7 +24,12 @@ impl OverlayInode {
         }
         let lower = self.lower.as_ref().ok_or(Errno::ESTALE)?;
         let attr = lower.attr()?;
-        let node = NewNode { mode: attr.mode, uid: attr.uid, gid: attr.gid, rdev: attr.rdev };
+        let node = NewNode {
+            mode: attr.mode,
+            uid: attr.uid,
+            gid: attr.gid,
+            rdev: attr.rdev,
+        };
         let upper = match self.file_type() {
             // The text stays below; what counts is the attributes.
             FileType::Symlink => TmpNode::new_symlink(&self.state.upper, b"", &node)?,

@@ -30,7 +30,10 @@ impl Dir {
     }
 
     pub(super) fn take_all(&mut self) -> Vec<Arc<OverlayInode>> {
-        self.changed.drain().filter_map(|(_, inode)| inode).collect()
+        self.changed
+            .drain()
+            .filter_map(|(_, inode)| inode)
+            .collect()
     }
 }
 
@@ -65,7 +68,11 @@ impl OverlayInode {
 
     /// Gives a name to an inode.
     fn put(&self, name: &[u8], inode: &Arc<Self>) -> Result<()> {
-        let old = self.dir.lock().changed.insert(name.into(), Some(Arc::clone(inode)));
+        let old = self
+            .dir
+            .lock()
+            .changed
+            .insert(name.into(), Some(Arc::clone(inode)));
         drop(old);
         self.changed()
     }
@@ -93,7 +100,11 @@ impl OverlayInode {
     }
 
     fn alive(&self) -> Result<()> {
-        if self.dir.lock().dead { Err(Errno::ENOENT) } else { Ok(()) }
+        if self.dir.lock().dead {
+            Err(Errno::ENOENT)
+        } else {
+            Ok(())
+        }
     }
 
     /// Enters a file that was just made.
@@ -145,7 +156,9 @@ impl OverlayInode {
         if victim.is_dir() {
             self.add_links(-1)?;
             // Whatever the lower directory has: it is gone.
-            victim.links.store(i64::MIN / 2, std::sync::atomic::Ordering::Relaxed);
+            victim
+                .links
+                .store(i64::MIN / 2, std::sync::atomic::Ordering::Relaxed);
             self.state.let_go(victim);
             return Ok(());
         }
@@ -239,13 +252,21 @@ impl OverlayInode {
             let name: Arc<[u8]> = entry.name.into();
             // A name may come twice while somebody changes the lower directory.
             if !dir.changed.contains_key(&name) && seen.insert(Arc::clone(&name)) {
-                out.push(Listed { name, ino: self.state.ino((dev, entry.ino)), kind: entry.dtype });
+                out.push(Listed {
+                    name,
+                    ino: self.state.ino((dev, entry.ino)),
+                    kind: entry.dtype,
+                });
             }
         }
         for (name, inode) in &dir.changed {
             if let Some(inode) = inode {
                 let kind = inode.file_type().dtype();
-                out.push(Listed { name: Arc::clone(name), ino: inode.number(), kind });
+                out.push(Listed {
+                    name: Arc::clone(name),
+                    ino: inode.number(),
+                    kind,
+                });
             }
         }
         Ok(out)

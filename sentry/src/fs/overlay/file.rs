@@ -22,7 +22,11 @@ impl OverlayFile {
     /// An open with open(2) flags `flags`. For writing, the contents are copied up; not with O_TRUNC, which needs none of them.
     pub fn open(inode: Arc<OverlayInode>, flags: u32) -> Result<Self> {
         if flags as i32 & libc::O_ACCMODE != libc::O_RDONLY {
-            let keep = if flags & libc::O_TRUNC as u32 != 0 { 0 } else { u64::MAX };
+            let keep = if flags & libc::O_TRUNC as u32 != 0 {
+                0
+            } else {
+                u64::MAX
+            };
             inode.data_up_to(keep)?;
         }
         let lower = match &inode.lower {
@@ -31,7 +35,11 @@ impl OverlayFile {
             }
             _ => None,
         };
-        Ok(Self { inode, lower, upper: OnceLock::new() })
+        Ok(Self {
+            inode,
+            lower,
+            upper: OnceLock::new(),
+        })
     }
 
     /// Who has the contents now.
@@ -101,7 +109,10 @@ pub struct OverlayDirFile {
 impl OverlayDirFile {
     /// An open of a directory.
     pub fn new(inode: Arc<OverlayInode>) -> Self {
-        Self { inode, list: Mutex::new(None) }
+        Self {
+            inode,
+            list: Mutex::new(None),
+        }
     }
 }
 

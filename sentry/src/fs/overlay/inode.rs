@@ -67,7 +67,13 @@ impl OverlayInode {
 
     /// For a file of the lower layer.
     pub(super) fn from_lower(state: &Arc<State>, lower: Arc<HostInode>) -> Arc<Self> {
-        let inode = Self::make(state, state.ino(lower.key()), lower.file_type(), Some(lower), None);
+        let inode = Self::make(
+            state,
+            state.ino(lower.key()),
+            lower.file_type(),
+            Some(lower),
+            None,
+        );
         if inode.lower.as_ref().is_some_and(|l| l.ext().privileged()) {
             inode.ext.set_privileged();
         }
@@ -207,7 +213,9 @@ impl Inode for OverlayInode {
         child: Option<&InodeRef>,
         checked: &AtomicU64,
     ) -> bool {
-        let Some(lower) = &self.lower else { return true };
+        let Some(lower) = &self.lower else {
+            return true;
+        };
         if lower.entry_holds(checked) || self.dir.lock().knows(name) {
             return true;
         }

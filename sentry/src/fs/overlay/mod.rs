@@ -24,9 +24,7 @@ pub use inode::OverlayInode;
 
 use super::host::{HostFs, HostInode, Sharing};
 use super::tmp;
-use crate::vfs::{
-    Dentry, Dev, FileSystem, Inode, Mount, MountFlags, StatFs, Superblock, anon_dev,
-};
+use crate::vfs::{Dentry, Dev, FileSystem, Inode, Mount, MountFlags, StatFs, Superblock, anon_dev};
 use arch::{Errno, Result};
 use parking_lot::Mutex;
 use std::any::Any;
@@ -58,7 +56,11 @@ pub struct State {
 impl State {
     /// The inode number to show for a lower file.
     fn ino(&self, key: Key) -> u64 {
-        if key.0 == self.lower_dev { key.1 } else { key.1 ^ (key.0.wrapping_mul(0x9e37) << 48) }
+        if key.0 == self.lower_dev {
+            key.1
+        } else {
+            key.1 ^ (key.0.wrapping_mul(0x9e37) << 48)
+        }
     }
 
     /// The inode for a lower one.
@@ -156,7 +158,10 @@ impl FileSystem for OverlayFs {
     }
 
     fn statfs(&self) -> Result<StatFs> {
-        Ok(StatFs { magic: MAGIC, ..self.lower.statfs()? })
+        Ok(StatFs {
+            magic: MAGIC,
+            ..self.lower.statfs()?
+        })
     }
 
     fn revalidates(&self) -> bool {
