@@ -28,7 +28,7 @@ fn zero(args: &[u64]) -> Result<()> {
 }
 
 /// prctl(2).
-pub fn prctl(cx: &Cx, option: i32, a2: u64, a3: u64, a4: u64, a5: u64) -> Result<u64> {
+pub async fn prctl(cx: &Cx, option: i32, a2: u64, a3: u64, a4: u64, a5: u64) -> Result<u64> {
     let task = &cx.task;
     let group = &task.group;
     let out = UserRef::<i32>::new(UserAddr(a2));
@@ -142,9 +142,45 @@ pub fn prctl(cx: &Cx, option: i32, a2: u64, a3: u64, a4: u64, a5: u64) -> Result
             Ok(u64::from(group.thp_disabled()))
         }
         // Names of anonymous mappings need a kernel option that most distributions leave out.
-        PR_SET_VMA | PR_GET_AUXV => Err(Errno::EINVAL),
+        PR_SET_VMA => set_vma(cx, a2, a3, a4, a5).await,
+        PR_GET_AUXV => {
+            zero(&[a4, a5])?;
+            let auxv = &task.mm().info().auxv;
+            let n = usize::try_from(a3).unwrap_or(usize::MAX).min(auxv.len());
+            cx.write_bytes(UserAddr(a2), &auxv[..n])?;
+            Ok(auxv.len() as u64)
+        }
         _ => Err(Errno::EINVAL),
     }
+}
+
+/// PR_SET_VMA: names for anonymous memory.
+async fn set_vma(cx: &Cx, what: u64, addr: u64, len: u64, name: u64) -> Result<u64> {
+    if what != libc::PR_SET_VMA_ANON_NAME as u64 {
+        return Err(Errno::EINVAL);
+    }
+    let name = match name {
+        0 => None,
+        at => {
+            let too_long = |e| {
+                if e == Errno::ENAMETOOLONG {
+                    Errno::EINVAL
+                } else {
+                    e
+                }
+            };
+            let name = cx
+                .read_cstr(UserStr(UserAddr(at)), crate::mm::NAME_MAX)
+                .map_err(too_long)?;
+            crate::mm::check_name(&name)?;
+            Some(name)
+        }
+    };
+    let mm = cx.task.mm();
+    mm.change(cx, |state, who| {
+        state.set_name(who, addr, len, name.as_deref())
+    })
+    .await
 }
 
 fn set_securebits(cx: &Cx, bits: u64) -> Result<u64> {

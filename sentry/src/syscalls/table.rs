@@ -238,7 +238,7 @@ syscalls! {
     GETSID => sync process::getsid(0) Full;
     SETPGID => sync process::setpgid(0 1) Full;
     SETSID => sync process::setsid() Full;
-    PRCTL => sync prctl::prctl(0 1 2 3 4) Partial("options that say how a process is scheduled, traced or checkpointed are EINVAL");
+    PRCTL => async prctl::prctl(0 1 2 3 4) Partial("options that say how a process is scheduled, traced or checkpointed are EINVAL");
     ARCH_PRCTL => sync prctl::arch_prctl(0 1) Full;
     PERSONALITY => sync prctl::personality(0) Partial("PER_LINUX and PER_LINUX32 only");
     // ---- credentials ----
