@@ -16,6 +16,7 @@ mod caps;
 mod console;
 mod ids;
 mod inside;
+mod mountpoints;
 mod relay;
 mod rootfs;
 

@@ -1,6 +1,6 @@
 //! The host's directories that the Sentry keeps open, and the empty root that it is left with.
 
-use super::failed;
+use super::{failed, mountpoints};
 use crate::failure::{Failure, Result};
 use crate::oci::errno_text;
 use crate::plan::{Kind, Mount, Plan};
@@ -16,8 +16,12 @@ use std::path::Path;
 /// set-user-id, and read-only where nothing is to be written. So the host itself enforces what the Sentry promises.
 pub fn open(plan: &Plan) -> Result<config::Root> {
     let readonly = plan.root.readonly || plan.root.overlay == Overlay::Memory;
-    let dir =
-        clone_mount(&plan.root.path, true, readonly).map_err(|e| failed("root file system", e))?;
+    let context = |e| failed("root file system", e);
+    if readonly && plan.root.overlay == Overlay::None {
+        let writable = clone_mount(&plan.root.path, true, false).map_err(context)?;
+        mountpoints::make(writable.as_fd(), plan);
+    }
+    let dir = clone_mount(&plan.root.path, true, readonly).map_err(context)?;
     Ok(config::Root {
         dir,
         readonly: plan.root.readonly,
@@ -38,8 +42,7 @@ pub fn open_mount(m: Mount) -> Result<config::Mount> {
         Kind::Bind { from, recursive } => {
             let from = clone_mount(&from, recursive, flags & libc::MS_RDONLY != 0)
                 .map_err(|e| failed(&format!("mount {}", String::from_utf8_lossy(&target)), e))?;
-            let is_dir = nix::sys::stat::fstat(&from)
-                .is_ok_and(|st| st.st_mode & libc::S_IFMT == libc::S_IFDIR);
+            let is_dir = mountpoints::is_directory(&from);
             MountKind::Bind { from, is_dir }
         }
     };
