@@ -119,7 +119,8 @@ impl Cx {
         mut op: impl FnMut() -> Result<T>,
     ) -> Result<T> {
         match op() {
-            Err(Errno::EAGAIN) => {}
+            // The stub should not spin for an answer that takes long.
+            Err(Errno::EAGAIN) => self.thread.lock().will_block(),
             done => return done,
         }
         let cell = self.task.cell();
