@@ -2,5 +2,7 @@
 
 use syscall_tests::harness::Family;
 
+mod pointers;
+
 /// All families of this folder.
-pub const FAMILIES: &[Family] = &[];
+pub const FAMILIES: &[Family] = &[("pointers", pointers::CASES)];

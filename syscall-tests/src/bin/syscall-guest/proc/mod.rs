@@ -2,5 +2,8 @@
 
 use syscall_tests::harness::Family;
 
+mod pid;
+mod system;
+
 /// All families of this folder.
-pub const FAMILIES: &[Family] = &[];
+pub const FAMILIES: &[Family] = &[("pid", pid::CASES), ("system", system::CASES)];
