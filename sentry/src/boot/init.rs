@@ -25,6 +25,8 @@ pub struct Init {
     /// Never empty.
     pub args: Vec<Vec<u8>>,
     pub env: Vec<Vec<u8>>,
+    /// Its controlling terminal.
+    pub terminal: Option<Arc<crate::tty::Tty>>,
 }
 
 /// The outcome of the first execve, for the one who waits for it.
@@ -112,6 +114,9 @@ pub fn start(kernel: &Arc<Kernel>, init: Init) -> Result<(), StartError> {
         rlimits: init.rlimits,
         exit_signal: 0,
     });
+    if let Some(terminal) = &init.terminal {
+        terminal.make_controlling(&group.pgrp());
+    }
     group
         .oom_score_adj
         .store(init.oom_score_adj, Ordering::Relaxed);

@@ -2,28 +2,36 @@
 //!
 //! - [`threads`]: the Sentry's own threads: workers, the reactor.
 //! - [`mounts`]: the container's tree of mounts.
+//! - [`terminal`]: its terminal.
 //! - [`init`]: the first process.
 
 pub mod init;
 mod mounts;
+mod terminal;
 pub mod threads;
 
 use crate::config::{ContainerConfig, ExitStatus, SandboxConfig, StartError, Stdio};
-use crate::control::{Control, Report};
+use crate::control::{Control, OnResize, Report};
 use crate::event::hostfd;
 use crate::kernel::{Kernel, UtsNames};
 use crate::task::Creds;
-use crate::vfs::walk::{At, WalkFlags};
+use crate::tty::Tty;
+use crate::vfs::walk::{At, Env, WalkFlags};
 use crate::vfs::{FdTable, FileType, FsContext, names};
 use arch::Errno;
 use init::Init;
 use std::fmt::Display;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
+use std::time::Duration;
 use systrap::Platform;
+use terminal::Console;
 use threads::Threads;
 
 type Result<T> = std::result::Result<T, StartError>;
+
+/// How long the user's terminal may take to show the last output.
+const DRAIN: Duration = Duration::from_secs(2);
 
 fn setup(what: &str) -> impl Fn(&dyn Display) -> StartError {
     move |e| StartError::Setup(format!("{what}: {e}"))
@@ -41,7 +49,6 @@ pub fn run(config: SandboxConfig, platform: Arc<Platform>) -> Result<ExitStatus>
     };
     let kernel = Kernel::new(platform, uts, container.protect_init, config.host)
         .map_err(|e| setup("the kernel")(&e))?;
-    crate::fs::dev::register(&kernel.devices);
     if let Some(output) = config.strace {
         crate::strace::start(output);
     }
@@ -50,23 +57,41 @@ pub fn run(config: SandboxConfig, platform: Arc<Platform>) -> Result<ExitStatus>
         crate::host::event::eventfd().map_err(|e| setup("the root")(&e))?,
     );
     let fs = mounts::build(&kernel, &mut container, root)?;
-    let files = stdio(&kernel, &mut container)?;
+    let console = match container.terminal.take() {
+        Some(terminal) => {
+            let (env, ns) = (mounts::env(&fs), fs.namespace());
+            let user = &container.user;
+            let owner = Creds::with(user.uid, user.gid, &user.groups, 0);
+            let console = Console::new(&kernel, &env, &ns, terminal, &owner);
+            Some(console.map_err(|e| setup("the terminal")(&e))?)
+        }
+        None => None,
+    };
+    let files = stdio(&kernel, &mut container, console.as_ref(), &mounts::env(&fs))?;
     enter_cwd(&fs, &container.cwd)?;
     if let Some(umask) = container.user.umask {
         fs.set_umask(umask);
     }
     let threads = Threads::start(&kernel).map_err(|e| setup("the Sentry's threads")(&e))?;
+    let on_resize = console.as_ref().map(|c| -> OnResize {
+        let tty = Arc::clone(&c.tty);
+        Box::new(move |size| tty.resize(size))
+    });
     let control = match config.control {
-        Some(fd) => {
-            Some(Control::serve(&kernel, fd, None).map_err(|e| setup("the control socket")(&e))?)
-        }
+        Some(fd) => Some(
+            Control::serve(&kernel, fd, on_resize).map_err(|e| setup("the control socket")(&e))?,
+        ),
         None => None,
     };
-    init::start(&kernel, first(container, fs, files))?;
+    let tty = console.map(|c| c.tty);
+    init::start(&kernel, first(container, fs, files, tty.clone()))?;
     if let Some(control) = &control {
         control.report(&Report::Started);
     }
     let status = kernel.wait_for_init();
+    if let Some(tty) = tty {
+        tty.drain(DRAIN);
+    }
     for (nr, times) in kernel.counters.missing() {
         tracing::debug!(
             call = arch::nr::name(nr).unwrap_or("?"),
@@ -90,7 +115,12 @@ pub fn exit_status(status: i32) -> ExitStatus {
     }
 }
 
-fn first(container: ContainerConfig, fs: Arc<FsContext>, files: Arc<FdTable>) -> Init {
+fn first(
+    container: ContainerConfig,
+    fs: Arc<FsContext>,
+    files: Arc<FdTable>,
+    terminal: Option<Arc<Tty>>,
+) -> Init {
     let caps = container.caps;
     let user = &container.user;
     let mut creds = Creds::with(user.uid, user.gid, &user.groups, caps.permitted);
@@ -107,11 +137,17 @@ fn first(container: ContainerConfig, fs: Arc<FsContext>, files: Arc<FdTable>) ->
         oom_score_adj: container.oom_score_adj.unwrap_or(0),
         args: container.args,
         env: container.env,
+        terminal,
     }
 }
 
 /// Descriptors 0, 1, 2 and those after them.
-fn stdio(kernel: &Arc<Kernel>, container: &mut ContainerConfig) -> Result<Arc<FdTable>> {
+fn stdio(
+    kernel: &Arc<Kernel>,
+    container: &mut ContainerConfig,
+    console: Option<&Console>,
+    env: &Env<'_>,
+) -> Result<Arc<FdTable>> {
     let files = FdTable::new();
     let limit = u64::MAX;
     let put = |n: i32, fd: OwnedFd| {
@@ -126,7 +162,16 @@ fn stdio(kernel: &Arc<Kernel>, container: &mut ContainerConfig) -> Result<Arc<Fd
         match what {
             Stdio::Closed => {}
             Stdio::Host(fd) => put(n, fd).map_err(|e| setup("standard input and output")(&e))?,
-            Stdio::Terminal => return Err(StartError::Setup("terminals are not there yet".into())),
+            Stdio::Terminal => {
+                let Some(console) = console else {
+                    let why = "standard input and output are a terminal that was not given";
+                    return Err(StartError::Setup(why.into()));
+                };
+                console
+                    .open(env)
+                    .and_then(|file| files.replace(crate::syscalls::Fd(n), file, false, limit))
+                    .map_err(|e| setup("the terminal")(&e))?;
+            }
         }
     }
     for (n, fd) in (3..).zip(std::mem::take(&mut container.preserved)) {

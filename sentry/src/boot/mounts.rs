@@ -2,7 +2,7 @@
 
 use crate::config::{ContainerConfig, MountKind, Overlay, StartError, TmpfsOptions};
 use crate::fs::host::{HostFs, Sharing};
-use crate::fs::{dev, overlay, proc, tmp};
+use crate::fs::{dev, devpts, overlay, proc, tmp};
 use crate::kernel::Kernel;
 use crate::task::Creds;
 use crate::vfs::walk::{At, Env, WalkFlags};
@@ -95,11 +95,18 @@ fn one(
         MountKind::Bind { from, .. } => {
             HostFs::create(from, Sharing::Shared, !known.contains(MountFlags::RDONLY))?
         }
+        MountKind::Devpts {
+            mode,
+            ptmxmode,
+            gid,
+        } => devpts::DevPts::create(devpts::Options {
+            mode,
+            ptmxmode,
+            gid,
+            ..devpts::Options::default()
+        }),
         // An empty directory stands for what isn't there yet.
-        MountKind::Sysfs
-        | MountKind::Devpts { .. }
-        | MountKind::Mqueue
-        | MountKind::Cgroup { .. } => {
+        MountKind::Sysfs | MountKind::Mqueue | MountKind::Cgroup { .. } => {
             let options = tmp::Options {
                 mode: 0o755,
                 ..tmp::Options::default()
