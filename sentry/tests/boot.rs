@@ -104,6 +104,7 @@ fn run(args: &[&str]) -> (i32, String) {
             oom_score_adj: 0,
             args: args.iter().map(|a| a.as_bytes().to_vec()).collect(),
             env: vec![b"PATH=/bin".to_vec()],
+            terminal: None,
         },
     );
     if let Err(e) = result {
