@@ -39,8 +39,15 @@ pub fn enter(debug: bool) -> Result<()> {
 }
 
 fn compile(forbidden: SeccompAction) -> Result<BpfProgram> {
+    let rules = rules::ALLOWED.iter().chain(rules::REFUSED);
+    program(alternatives(rules)?, forbidden, SeccompAction::Allow)
+}
+
+fn alternatives<'a>(
+    rules: impl Iterator<Item = &'a Rule>,
+) -> Result<BTreeMap<i64, Vec<SeccompRule>>> {
     let mut map: BTreeMap<i64, Vec<SeccompRule>> = BTreeMap::new();
-    for rule in rules::ALLOWED.iter().chain(rules::REFUSED) {
+    for rule in rules {
         let alternatives = map.entry(rule.call).or_default();
         if let When::Any(conditions) = rule.when {
             for conditions in conditions {
@@ -48,17 +55,13 @@ fn compile(forbidden: SeccompAction) -> Result<BpfProgram> {
             }
         }
     }
-    program(map, forbidden, SeccompAction::Allow)
+    Ok(map)
 }
 
 /// What the second filter answers with ENOSYS.
 fn compile_refusals() -> Result<BpfProgram> {
-    let map = rules::REFUSED
-        .iter()
-        .map(|Rule { call, .. }| (*call, Vec::new()))
-        .collect();
     program(
-        map,
+        alternatives(rules::REFUSED.iter())?,
         SeccompAction::Allow,
         SeccompAction::Errno(libc::ENOSYS as u32),
     )
@@ -104,9 +107,10 @@ mod tests {
     #[test]
     fn every_rule_has_a_reason_and_stands_once() {
         let mut seen = std::collections::BTreeSet::new();
-        for rule in rules::ALLOWED.iter().chain(rules::REFUSED) {
+        let refused = rules::REFUSED.iter().map(|rule| (rule, false));
+        for (rule, allowed) in rules::ALLOWED.iter().map(|r| (r, true)).chain(refused) {
             assert!(!rule.reason.is_empty(), "{}", rule.call);
-            assert!(seen.insert(rule.call), "{} twice", rule.call);
+            assert!(seen.insert((rule.call, allowed)), "{} twice", rule.call);
             if let When::Any(alternatives) = rule.when {
                 assert!(
                     !alternatives.is_empty(),

@@ -121,10 +121,17 @@ const fn when(
 const READ_WRITE: c_int = libc::PROT_READ | libc::PROT_WRITE;
 
 /// Answered with ENOSYS rather than death: the C library tries them first and has another way.
-pub const REFUSED: &[Rule] = &[always(
-    libc::SYS_clone3,
-    "its flags lie in memory, where a filter can't see them: the C library falls back to clone",
-)];
+pub const REFUSED: &[Rule] = &[
+    always(
+        libc::SYS_clone3,
+        "its flags lie in memory, where a filter can't see them: the C library falls back to clone",
+    ),
+    when(
+        libc::SYS_openat,
+        &[&[is(0, libc::AT_FDCWD)]],
+        "malloc looks for /proc/sys/vm/overcommit_memory when a heap shrinks, and does without",
+    ),
+];
 
 /// Everything else that is allowed.
 pub const ALLOWED: &[Rule] = &[
