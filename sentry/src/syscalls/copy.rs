@@ -23,14 +23,14 @@ fn regular(file: &File) -> Result<()> {
 /// Where one side of the copy starts: at the offset that `at` points to, or at the description's position.
 fn offset(cx: &Cx, file: &File, at: UserRef<i64>) -> Result<u64> {
     match at.non_null() {
-        None => Ok(*file.pos.lock()),
+        None => rw::position(file),
         Some(at) => u64::try_from(cx.read_obj(at)?).map_err(|_| Errno::EINVAL),
     }
 }
 
 fn store(cx: &Cx, file: &File, at: UserRef<i64>, pos: u64) -> Result<()> {
     match at.non_null() {
-        None => *file.pos.lock() = pos,
+        None => rw::set_position(file, pos)?,
         Some(at) => cx.write_obj(at, &pos.cast_signed())?,
     }
     Ok(())

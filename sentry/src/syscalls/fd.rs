@@ -225,7 +225,7 @@ pub fn ioctl(cx: &Cx, fd: Fd, cmd: u32, arg: u64) -> Result<u64> {
         }
         libc::FIONREAD if super::rw::is_regular(&file) => {
             let size = file.attr()?.size;
-            let left = size.saturating_sub(*file.pos.lock());
+            let left = size.saturating_sub(super::rw::position(&file)?);
             let left = i32::try_from(left).unwrap_or(i32::MAX);
             cx.write_obj(UserRef::new(UserAddr(arg)), &left)?;
             Ok(0)

@@ -50,7 +50,7 @@ pub async fn flock(cx: &Cx, fd: Fd, op: i32) -> Result<()> {
 fn range(file: &File, lock: &Flock) -> Result<(u64, u64)> {
     let base = match i32::from(lock.whence) {
         libc::SEEK_SET => 0,
-        libc::SEEK_CUR => *file.pos.lock(),
+        libc::SEEK_CUR => super::rw::position(file)?,
         libc::SEEK_END => file.attr()?.size,
         _ => return Err(Errno::EINVAL),
     };
