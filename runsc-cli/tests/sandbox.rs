@@ -164,7 +164,7 @@ fn a_file_as_standard_output_is_appended_to_where_it_stands() {
 
 #[test]
 fn closed_output_is_seen_by_its_reader() {
-    let mut child = runsc()
+    let mut child = Command::new(RUNSC)
         .args([
             "do",
             "--",
@@ -172,6 +172,7 @@ fn closed_output_is_seen_by_its_reader() {
             "-c",
             "echo x; exec >&- 2>&-; exec sleep 60",
         ])
+        .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .spawn()
         .unwrap();

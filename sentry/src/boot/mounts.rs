@@ -56,9 +56,16 @@ pub(super) fn build(
     );
     let ns = MountNamespace::new(Arc::clone(&root));
     let fs = FsContext::new(ns);
+    // Flags come last: a mount point may lie in a mount that is read-only for the container.
+    let mut mounted = vec![(root, flags)];
     for mount in std::mem::take(&mut config.mounts) {
         let target = mount.target.clone();
-        one(kernel, &fs, config, mount).map_err(|e| failed("mount on", &target, e))?;
+        let flags = MountFlags::from_bits_truncate(mount.flags as u32);
+        let new = one(kernel, &fs, config, mount).map_err(|e| failed("mount on", &target, e))?;
+        mounted.push((new, flags));
+    }
+    for (mount, flags) in mounted {
+        mount.set_flags(flags);
     }
     for path in &config.masked_paths {
         mask(&fs, path).map_err(|e| failed("mask", path, e))?;
@@ -66,7 +73,6 @@ pub(super) fn build(
     for path in &config.readonly_paths {
         read_only(&fs, path).map_err(|e| failed("make read-only", path, e))?;
     }
-    root.set_flags(flags);
     Ok(fs)
 }
 
@@ -75,7 +81,7 @@ fn one(
     fs: &FsContext,
     config: &ContainerConfig,
     mount: crate::config::Mount,
-) -> Result<()> {
+) -> Result<Arc<Mount>> {
     let known = MountFlags::from_bits_truncate(mount.flags as u32);
     let is_dir = !matches!(&mount.kind, MountKind::Bind { is_dir: false, .. });
     let mut devices = false;
@@ -115,16 +121,12 @@ fn one(
         }
     };
     let at = mount_point(fs, &mount.target, is_dir)?;
-    let new = Mount::new(root, &mount.source, known);
+    let new = Mount::new(root, &mount.source, MountFlags::empty());
     fs.namespace().mount(&new, &at)?;
     if devices {
-        // The nodes are made on the mount as it is, whatever its flags allow the container.
-        new.set_flags(MountFlags::empty());
-        let made = dev::populate(&env(fs), &new.root_path(), &config.devices);
-        new.set_flags(known);
-        made?;
+        dev::populate(&env(fs), &new.root_path(), &config.devices)?;
     }
-    Ok(())
+    Ok(new)
 }
 
 fn tmpfs(options: &TmpfsOptions) -> tmp::Options {
