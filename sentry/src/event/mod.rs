@@ -6,6 +6,7 @@ pub mod hostfd;
 pub mod inotify;
 pub mod pidfd;
 pub mod pipe;
+pub mod sigio;
 pub mod signalfd;
 pub mod timerfd;
 

@@ -2,6 +2,7 @@
 
 use super::Fd;
 use super::lock::{self, OfdKind};
+use crate::event::pipe::PipeEnd;
 use crate::task::Cx;
 use crate::user::{UserAddr, UserRef};
 use crate::vfs::file::FileOwner;
@@ -104,7 +105,7 @@ pub async fn fcntl(cx: &Cx, fd: Fd, cmd: i32, arg: u64) -> Result<u64> {
             Ok(0)
         }
         libc::F_GETFL => Ok(u64::from(file.flags())),
-        libc::F_SETFL => set_flags(cx, &file, arg as u32).map(|()| 0),
+        libc::F_SETFL => set_flags(cx, fd, &file, arg as u32).map(|()| 0),
         libc::F_GETLK => lock::getlk(cx, &file, UserRef::new(UserAddr(arg)), OfdKind::Posix),
         F_OFD_GETLK => lock::getlk(cx, &file, UserRef::new(UserAddr(arg)), OfdKind::Ofd),
         libc::F_SETLK | libc::F_SETLKW => {
@@ -132,7 +133,7 @@ pub async fn fcntl(cx: &Cx, fd: Fd, cmd: i32, arg: u64) -> Result<u64> {
             .await
         }
         libc::F_GETOWN => Ok(owner_number(&file)),
-        libc::F_SETOWN => set_owner(&file, arg as i32).map(|()| 0),
+        libc::F_SETOWN => set_owner(cx, &file, arg as i32).map(|()| 0),
         F_GETOWN_EX => {
             let owner = *file.owner.lock();
             cx.write_obj(UserRef::new(UserAddr(arg)), &[owner.kind, owner.id])?;
@@ -143,6 +144,7 @@ pub async fn fcntl(cx: &Cx, fd: Fd, cmd: i32, arg: u64) -> Result<u64> {
             if !(0..=2).contains(&kind) {
                 return Err(Errno::EINVAL);
             }
+            owner_exists(cx, kind, id)?;
             let mut owner = file.owner.lock();
             (owner.kind, owner.id) = (kind, id);
             Ok(0)
@@ -156,6 +158,10 @@ pub async fn fcntl(cx: &Cx, fd: Fd, cmd: i32, arg: u64) -> Result<u64> {
         // No leases: nobody could break one that a host process ignores.
         F_GETLEASE => Ok(libc::F_UNLCK as u64),
         F_SETLEASE | F_NOTIFY => Err(Errno::EINVAL),
+        libc::F_GETPIPE_SZ | libc::F_SETPIPE_SZ if file.downcast::<PipeEnd>().is_none() => {
+            Err(Errno::EBADF)
+        }
+        libc::F_ADD_SEALS if !file.writable() => Err(Errno::EPERM),
         _ => file.ops.fcntl(&file, cmd, arg),
     }
 }
@@ -178,11 +184,24 @@ fn owner_number(file: &File) -> u64 {
     i64::from(id).cast_unsigned()
 }
 
-fn set_owner(file: &File, who: i32) -> Result<()> {
+/// ESRCH for an owner that isn't there; 0 is nobody.
+fn owner_exists(cx: &Cx, kind: i32, id: i32) -> Result<()> {
+    let tree = cx.kernel().tasks.lock();
+    let there = match kind {
+        _ if id == 0 => true,
+        F_OWNER_PID => tree.group(id).is_some(),
+        F_OWNER_PGRP => !tree.pgrp_members(id).is_empty(),
+        _ => tree.task(id).is_some(),
+    };
+    if there { Ok(()) } else { Err(Errno::ESRCH) }
+}
+
+fn set_owner(cx: &Cx, file: &File, who: i32) -> Result<()> {
     if who == i32::MIN {
         return Err(Errno::EINVAL);
     }
     let kind = if who < 0 { F_OWNER_PGRP } else { F_OWNER_PID };
+    owner_exists(cx, kind, who.abs())?;
     let mut owner = file.owner.lock();
     *owner = FileOwner {
         kind,
@@ -193,7 +212,7 @@ fn set_owner(file: &File, who: i32) -> Result<()> {
 }
 
 /// F_SETFL: O_NOATIME needs the owner (EPERM).
-fn set_flags(cx: &Cx, file: &File, new: u32) -> Result<()> {
+fn set_flags(cx: &Cx, fd: Fd, file: &Arc<File>, new: u32) -> Result<()> {
     let old = file.flags();
     let noatime = libc::O_NOATIME as u32;
     if new & noatime != 0
@@ -205,7 +224,15 @@ fn set_flags(cx: &Cx, file: &File, new: u32) -> Result<()> {
     let flags = (old & !SETTABLE) | (new & SETTABLE);
     file.ops.set_flags(file, flags)?;
     file.store_flags(flags);
+    async_changed(cx, fd, file, old);
     Ok(())
+}
+
+fn async_changed(cx: &Cx, fd: Fd, file: &Arc<File>, old: u32) {
+    let on = file.has(libc::O_ASYNC);
+    if on != (old & libc::O_ASYNC as u32 != 0) {
+        crate::event::sigio::update(cx, file, fd.0, on);
+    }
 }
 
 /// ioctl(2): the commands that every file knows, else the file's own.
@@ -221,7 +248,10 @@ pub fn ioctl(cx: &Cx, fd: Fd, cmd: u32, arg: u64) -> Result<u64> {
         }
         libc::FIOASYNC => {
             let on: i32 = cx.read_obj(UserRef::new(UserAddr(arg)))?;
-            set_flag(&file, libc::O_ASYNC, on != 0)
+            let old = file.flags();
+            set_flag(&file, libc::O_ASYNC, on != 0)?;
+            async_changed(cx, fd, &file, old);
+            Ok(0)
         }
         libc::FIONREAD if super::rw::is_regular(&file) => {
             let size = file.attr()?.size;

@@ -337,6 +337,13 @@ impl File {
         self.watchers.lock().push((key, watcher));
     }
 
+    /// Forgets the watcher added under `key`, and returns it.
+    pub fn take_watcher(&self, key: u64) -> Option<Arc<dyn FileWatcher>> {
+        let mut watchers = self.watchers.lock();
+        let at = watchers.iter().position(|w| w.0 == key)?;
+        Some(watchers.swap_remove(at).1)
+    }
+
     /// Forgets the watcher added under `key`.
     pub fn remove_watcher(&self, key: u64) {
         self.watchers.lock().retain(|w| w.0 != key);

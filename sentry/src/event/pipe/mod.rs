@@ -7,7 +7,7 @@ pub mod buffer;
 pub mod fifo;
 
 use crate::executor::{PollEvents, WaitQueue};
-use crate::task::Cx;
+use crate::task::{Cx, cap, current};
 use crate::user::{Sink, Source, UserAddr, UserRef};
 use crate::vfs::{File, FileOps};
 use arch::abi::Stat;
@@ -410,6 +410,17 @@ impl FileOps for PipeEnd {
         let bytes = i32::try_from(self.pipe.bytes()).unwrap_or(i32::MAX);
         cx.write_obj(UserRef::new(UserAddr(arg)), &bytes)?;
         Ok(0)
+    }
+
+    fn fcntl(&self, _: &File, cmd: i32, arg: u64) -> Result<u64> {
+        match cmd {
+            libc::F_GETPIPE_SZ => Ok(self.pipe.size() as u64),
+            libc::F_SETPIPE_SZ => {
+                let privileged = current().is_some_and(|t| t.creds().has_cap(cap::SYS_RESOURCE));
+                self.pipe.set_size(arg as u32, privileged).map(|n| n as u64)
+            }
+            _ => Err(Errno::EINVAL),
+        }
     }
 
     fn link_text(&self, _: &File) -> Option<Vec<u8>> {
