@@ -208,7 +208,10 @@ pub fn execve(path: &CStr, argv: &[&CStr], envp: &[&CStr]) -> Sys {
 
 /// The guest program itself, for cases that execute it again as a helper.
 pub fn self_exe() -> CString {
-    let path = sys::readlink(c"/proc/self/exe").unwrap_or_default();
+    let path = sys::readlink(c"/proc/self/exe").unwrap_or_else(|_| {
+        let name = std::env::args_os().next().unwrap_or_default();
+        std::os::unix::ffi::OsStringExt::into_vec(name)
+    });
     CString::new(path).unwrap_or_default()
 }
 
