@@ -218,7 +218,7 @@ pub fn self_exe() -> CString {
 /// Executes this program again as helper `name`: see the guest's `helpers`.
 pub fn exec_helper(name: &CStr, args: &[&CStr]) -> Sys {
     let exe = self_exe();
-    let mut argv = vec![c"syscall-guest", c"--helper", name];
+    let mut argv = vec![exe.as_c_str(), c"--helper", name];
     argv.extend(args);
     execve(&exe, &argv, &[])
 }
