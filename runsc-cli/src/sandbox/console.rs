@@ -16,6 +16,7 @@ use nix::sys::socket::{
 };
 use nix::sys::termios::{SetArg, Termios, cfmakeraw, tcgetattr, tcsetattr};
 use sentry::config::{Stdio, Terminal, WindowSize};
+use std::cell::OnceCell;
 use std::io::{IoSlice, IsTerminal};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::Path;
@@ -42,8 +43,8 @@ pub struct Outer {
     pub output: OwnedFd,
     /// To the Sentry. Non-blocking.
     pub channel: OwnedFd,
-    /// Settings to go back to; `None` if the user's side is no terminal.
-    saved: Option<Termios>,
+    /// Settings to go back to, once they have been changed. Not before: the sandbox's process has a copy of this, and drops it.
+    saved: OnceCell<Termios>,
 }
 
 impl Console {
@@ -81,7 +82,7 @@ impl Console {
             .context(|| "make the terminal's channel".into())?;
         let size = window_size(input.as_fd()).or(size).unwrap_or_default();
         let outer = Outer {
-            saved: tcgetattr(&input).ok(),
+            saved: OnceCell::new(),
             input,
             output,
             channel,
@@ -216,10 +217,10 @@ fn window_size(fd: BorrowedFd<'_>) -> Option<WindowSize> {
 impl Outer {
     /// Lets every byte through as it is: lines, echo and ^C are the business of the terminal inside.
     pub fn raw(&self) {
-        if let Some(saved) = &self.saved {
-            let mut raw = saved.clone();
+        // Fails if the user's side is no terminal, or gone; reading from it will say so.
+        if let Ok(now) = tcgetattr(&self.input) {
+            let mut raw = self.saved.get_or_init(|| now).clone();
             cfmakeraw(&mut raw);
-            // Should the terminal be gone, reading from it will say so.
             let _ = tcsetattr(&self.input, SetArg::TCSADRAIN, &raw);
         }
     }
@@ -298,7 +299,7 @@ fn write_all(fd: &OwnedFd, mut data: &[u8]) -> bool {
 
 impl Drop for Outer {
     fn drop(&mut self) {
-        if let Some(saved) = &self.saved {
+        if let Some(saved) = self.saved.get() {
             let _ = tcsetattr(&self.input, SetArg::TCSADRAIN, saved);
         }
     }
