@@ -58,7 +58,7 @@ pub struct HostFile {
     /// RWF_NOWAIT is known not to work.
     no_nowait: AtomicBool,
     hub: Arc<Hub>,
-    watch: Option<HostWatch>,
+    watch: Option<Arc<HostWatch>>,
 }
 
 /// Makes a file of a host descriptor. Access mode, O_APPEND and O_NONBLOCK are as the host has them.
@@ -81,7 +81,10 @@ pub fn open(reactor: &Arc<Reactor>, fd: OwnedFd) -> Result<Arc<File>> {
     let watch = if regular {
         None
     } else {
-        reactor.watch(Arc::clone(&fd), hub.clone()).ok()
+        reactor
+            .watch(Arc::clone(&fd), hub.clone())
+            .ok()
+            .map(Arc::new)
     };
     if watch.is_none() {
         // Nothing to wait for: epoll(7) doesn't take it.
@@ -200,6 +203,29 @@ impl FileOps for HostFile {
 
     fn append_position(&self) -> Option<u64> {
         None
+    }
+
+    /// open(2) of /proc/self/fd/N, /dev/stdout and their like: a regular file is opened anew, with a position of its own; what has
+    /// none is shared.
+    fn reopen(&self, _: &File, flags: u32) -> Result<Box<dyn FileOps>> {
+        if self.kind == libc::S_IFSOCK {
+            return Err(Errno::ENXIO);
+        }
+        let mut fd = Arc::clone(&self.fd);
+        if self.regular {
+            let kept = libc::O_ACCMODE | libc::O_APPEND | libc::O_TRUNC;
+            fd = Arc::new(host::fs::reopen(self.fd(), flags as i32 & kept)?);
+        }
+        Ok(Box::new(HostFile {
+            fd,
+            way: self.way,
+            regular: self.regular,
+            append: flags & libc::O_APPEND as u32 != 0,
+            kind: self.kind,
+            no_nowait: AtomicBool::new(false),
+            hub: Arc::clone(&self.hub),
+            watch: self.watch.clone(),
+        }))
     }
 
     fn seekable(&self) -> bool {

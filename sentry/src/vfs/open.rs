@@ -2,6 +2,7 @@
 
 use super::attr::FileType;
 use super::dentry::Dentry;
+use super::inode::FileInode;
 use super::mount::MountFlags;
 use super::perm::{self, Access};
 use super::walk::{At, Env, Last, Walk, WalkFlags};
@@ -224,6 +225,11 @@ fn may_open(env: &Env<'_>, place: &Path, access: Access, flags: u32) -> Result<(
 /// do_dentry_open: rights have been checked.
 fn open_inode(env: &Env<'_>, place: Path, how: &OpenHow, created: bool) -> Result<Arc<File>> {
     let inode = place.inode();
+    // A magic link to a pipe, a terminal, a standard descriptor: another description of the same object.
+    if let Some(open) = inode.as_any().downcast_ref::<FileInode>() {
+        let ops = open.file.ops.reopen(&open.file, how.flags)?;
+        return Ok(File::new(ops, how.kept()));
+    }
     let kind = inode.file_type();
     let writes = matches!(how.flags & ACCMODE, 1 | 2);
     if writes && kind == FileType::Regular {
