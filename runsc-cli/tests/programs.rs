@@ -11,7 +11,9 @@ use std::sync::Mutex;
 static TURN: Mutex<()> = Mutex::new(());
 
 fn script(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/programs").join(name)
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("tests/programs")
+        .join(name)
 }
 
 fn output(mut command: Command, dir: &Path) -> Output {
@@ -32,7 +34,10 @@ fn check(name: &str) {
     let _turn = TURN.lock().unwrap_or_else(|e| e.into_inner());
     let path = script(name);
     let text = std::fs::read_to_string(&path).expect("the script");
-    let needs = text.lines().next().and_then(|l| l.strip_prefix("# needs: "));
+    let needs = text
+        .lines()
+        .next()
+        .and_then(|l| l.strip_prefix("# needs: "));
     let needs = needs.expect("a first line that names packages");
 
     let native_dir = fresh_dir(name, "native");
@@ -48,13 +53,30 @@ fn check(name: &str) {
 
     let inside_dir = fresh_dir(name, "inside");
     let mut inside = Command::new("timeout");
-    inside.args(["-k", "5", "240"]).arg(env!("CARGO_BIN_EXE_runsc"));
-    inside.arg("do").arg("--cwd").arg(&inside_dir).args(["--", "bash"]).arg(&path);
+    inside
+        .args(["-k", "5", "240"])
+        .arg(env!("CARGO_BIN_EXE_runsc"));
+    inside
+        .arg("do")
+        .arg("--cwd")
+        .arg(&inside_dir)
+        .args(["--", "bash"])
+        .arg(&path);
     let inside = output(inside, &inside_dir);
-    let (want, got) = (String::from_utf8_lossy(&native.stdout), String::from_utf8_lossy(&inside.stdout));
+    let (want, got) = (
+        String::from_utf8_lossy(&native.stdout),
+        String::from_utf8_lossy(&inside.stdout),
+    );
     let err = String::from_utf8_lossy(&inside.stderr);
-    assert_eq!(want, got, "{name}: standard output differs (natively left, inside right)\n{err}");
-    assert_eq!(native.status.code(), inside.status.code(), "{name}: exit status differs\n{err}");
+    assert_eq!(
+        want, got,
+        "{name}: standard output differs (natively left, inside right)\n{err}"
+    );
+    assert_eq!(
+        native.status.code(),
+        inside.status.code(),
+        "{name}: exit status differs\n{err}"
+    );
     let _ = std::fs::remove_dir_all(native_dir);
     let _ = std::fs::remove_dir_all(inside_dir);
 }
