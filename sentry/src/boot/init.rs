@@ -3,6 +3,7 @@
 use crate::config::StartError;
 use crate::kernel::Kernel;
 use crate::mm::Mm;
+use crate::task::current::Scoped;
 use crate::task::exec::{ExecRequest, exec};
 use crate::task::group::NewGroup;
 use crate::task::tree::Rlimits;
@@ -151,7 +152,7 @@ pub fn start(kernel: &Arc<Kernel>, init: Init) -> Result<(), StartError> {
         tree.live_processes += 1;
         let mut links = group.links.lock();
         links.threads.push(Arc::clone(&task));
-        links.leader = Some(task);
+        links.leader = Some(Arc::clone(&task));
     }
     let program = String::from_utf8_lossy(&path).into_owned();
     let request = ExecRequest {
@@ -162,21 +163,20 @@ pub fn start(kernel: &Arc<Kernel>, init: Init) -> Result<(), StartError> {
     };
     let started = Arc::new(Started::default());
     let report = Arc::clone(&started);
-    kernel.executor.start(
-        &cell,
-        Box::pin(async move {
-            let result = exec(&cx, request).await;
-            let failed = result.is_err();
-            *report.result.lock() = Some(result);
-            report.done.notify_all();
-            if failed {
-                crate::task::exit::exit_thread(&cx, 127 << 8).await;
-                return;
-            }
-            cx.take_registers_set();
-            crate::task::run::main(cx).await;
-        }),
-    );
+    let first = async move {
+        let result = exec(&cx, request).await;
+        let failed = result.is_err();
+        *report.result.lock() = Some(result);
+        report.done.notify_all();
+        if failed {
+            crate::task::exit::exit_thread(&cx, 127 << 8).await;
+            return;
+        }
+        cx.take_registers_set();
+        crate::task::run::main(cx).await;
+    };
+    let future = Scoped::new(task, first);
+    kernel.executor.start(&cell, Box::pin(future));
     let mut result = started.result.lock();
     loop {
         match result.take() {
