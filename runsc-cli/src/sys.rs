@@ -211,6 +211,13 @@ pub fn set_window_size(fd: BorrowedFd<'_>, size: &libc::winsize) -> Result<()> {
     check(unsafe { libc::ioctl(fd.as_raw_fd(), libc::TIOCSWINSZ, size) }.into()).map(drop)
 }
 
+/// One heap of the C library for all threads, as brk(2) grows it. A heap of a thread's own looks into
+/// /proc/sys/vm/overcommit_memory before it shrinks, which the jail doesn't let it; and it costs memory.
+pub fn one_heap() {
+    // SAFETY: a parameter of the allocator's, set before there are other threads.
+    unsafe { libc::mallopt(libc::M_ARENA_MAX, 1) };
+}
+
 /// Installs a seccomp filter for all threads of the process (there is but one). Needs no_new_privs.
 pub fn install_filter(program: &[seccompiler::sock_filter]) -> Result<()> {
     let program = libc::sock_fprog {

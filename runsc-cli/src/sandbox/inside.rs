@@ -78,6 +78,7 @@ fn run(start: Start) -> Result<ExitStatus> {
     become_root()?;
     die_with_parent(&control)?;
     signals.unblock();
+    sys::one_heap();
     // A write beyond RLIMIT_FSIZE is an error to report, not our end. (SIGPIPE is ignored by Rust's start-up code.)
     sys::ignore_signal(Signal::SIGXFSZ as libc::c_int);
     // Signals of the user's terminal go to our parent, which passes them on.
