@@ -196,8 +196,17 @@ pub fn get_robust_list(cx: &Cx, tid: Pid, head: UserRef<u64>, len: UserRef<u64>)
 }
 
 /// What a dying thread does to the futexes that it holds: marks them and wakes a waiter (exit_robust_list of the kernel).
-/// Its stub performs it, last before it ends. Errors of the list's memory end the walk.
+/// Done when this returns, so before anybody hears of the end. Errors of the list's memory end the walk.
 pub async fn exit_robust_list(cx: &Cx) {
+    let before = cx.thread.lock().actions().len();
+    walk_robust_list(cx).await;
+    let pushed = cx.thread.lock().actions().len();
+    if pushed > before {
+        perform(cx).await;
+    }
+}
+
+async fn walk_robust_list(cx: &Cx) {
     let head_addr = cx.task.robust_list.swap(0, Ordering::Relaxed);
     if head_addr == 0 {
         return;
