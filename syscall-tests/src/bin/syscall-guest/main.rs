@@ -25,6 +25,7 @@ mod mm;
 mod net;
 mod proc;
 mod signal;
+mod stress;
 mod sync;
 mod task;
 mod time;
@@ -41,6 +42,7 @@ fn families() -> Vec<Family> {
         net::FAMILIES,
         proc::FAMILIES,
         signal::FAMILIES,
+        stress::FAMILIES,
         sync::FAMILIES,
         task::FAMILIES,
         time::FAMILIES,
