@@ -9,7 +9,7 @@ pub mod pseudo;
 pub mod tmp;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 /// The controlling terminal of a process as /proc/PID/stat has it: its number, and its foreground process group.
 pub fn controlling_terminal(group: &crate::task::ThreadGroup) -> Option<(u64, i32)> {

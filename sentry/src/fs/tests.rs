@@ -19,7 +19,7 @@ use std::sync::Arc;
 pub struct World {
     pub env: Env<'static>,
     pub ns: Arc<MountNamespace>,
-    /// Of a host tree.
+    /// Of a host tree, and below an overlay.
     _dir: Option<TempDir>,
 }
 
@@ -631,6 +631,177 @@ fn an_exclusive_host_tree_does_what_a_file_system_does() {
 #[test]
 fn a_shared_host_tree_does_what_a_file_system_does() {
     all(World::host(Sharing::Shared));
+}
+
+/// Words of the lower layer for the tests of an overlay.
+fn lower(dir: &std::path::Path) {
+    std::fs::create_dir_all(dir.join("d/sub")).unwrap();
+    std::fs::write(dir.join("d/a"), "lower a").unwrap();
+    std::fs::write(dir.join("d/sub/x"), "x").unwrap();
+    std::fs::write(dir.join("one"), "linked").unwrap();
+    std::fs::hard_link(dir.join("one"), dir.join("two")).unwrap();
+    std::os::unix::fs::symlink("d/a", dir.join("link")).unwrap();
+}
+
+impl World {
+    fn below(&self) -> &std::path::Path {
+        &self._dir.as_ref().unwrap().0
+    }
+
+    fn lower_text(&self, path: &str) -> String {
+        std::fs::read_to_string(self.below().join(path)).unwrap()
+    }
+}
+
+#[test]
+fn an_overlay_never_writes_below() {
+    let w = World::overlay(lower);
+    let before = w.attr("/d/a").unwrap();
+    let reader = w.open("/d/a", libc::O_RDONLY).unwrap();
+    let f = w.open("/d/a", RW).unwrap();
+    f.ops.write(&f, 0, &mut SliceSource(b"UPPER")).unwrap();
+    assert_eq!(w.read("/link").unwrap(), "UPPER a");
+    assert_eq!(w.lower_text("d/a"), "lower a");
+    // Same number, same file, also for who had it open before.
+    assert_eq!(w.attr("/d/a").unwrap().ino, before.ino);
+    assert_eq!(read_all(&reader), "UPPER a");
+    w.unlink("/d/a").unwrap();
+    assert_eq!(w.attr("/d/a").err(), Some(Errno::ENOENT));
+    assert_eq!(w.names("/d"), "sub");
+    assert_eq!(w.lower_text("d/a"), "lower a");
+    // A new file of the name is new, and a new directory opaque.
+    w.write("/d/a", "new").unwrap();
+    assert_eq!(w.read("/d/a").unwrap(), "new");
+    assert_eq!(w.names("/d"), "a sub");
+    w.unlink("/d/sub/x").unwrap();
+    w.rmdir("/d/sub").unwrap();
+    w.mkdir("/d/sub").unwrap();
+    assert_eq!(w.names("/d/sub"), "");
+    assert_eq!(w.lower_text("d/sub/x"), "x");
+}
+
+#[test]
+fn an_overlay_copies_attributes_without_contents() {
+    let w = World::overlay(lower);
+    change::chmod(&w.env, &w.at("/d/a").unwrap(), 0o600).unwrap();
+    change::chmod(&w.env, &w.at("/d").unwrap(), 0o700).unwrap();
+    let attr = w.attr("/d/a").unwrap();
+    assert_eq!((attr.perm(), attr.size), (0o600, 7));
+    // Contents are still those below.
+    std::fs::write(w.below().join("d/a"), "changed").unwrap();
+    assert_eq!(w.read("/d/a").unwrap(), "changed");
+    change::truncate(&w.env, &w.at("/d/a").unwrap(), 2, u64::MAX).unwrap();
+    assert_eq!(w.read("/d/a").unwrap(), "ch");
+    assert_eq!(w.lower_text("d/a"), "changed");
+}
+
+#[test]
+fn an_overlay_keeps_lower_links_one_file() {
+    let w = World::overlay(lower);
+    assert_eq!(w.attr("/one").unwrap().nlink, 2);
+    let f = w.open("/one", RW).unwrap();
+    f.ops.write(&f, 0, &mut SliceSource(b"LINKED")).unwrap();
+    assert_eq!(w.read("/two").unwrap(), "LINKED");
+    w.link("/two", "/three").unwrap();
+    assert_eq!(w.attr("/one").unwrap().nlink, 3);
+    w.unlink("/one").unwrap();
+    assert_eq!(w.attr("/two").unwrap().nlink, 2);
+    w.unlink("/two").unwrap();
+    w.unlink("/three").unwrap();
+    assert_eq!(f.attr().unwrap().nlink, 0);
+    assert_eq!(read_all(&f), "LINKED");
+}
+
+#[test]
+fn an_overlay_renames_lower_directories() {
+    let w = World::overlay(lower);
+    w.rename("/d", "/e").unwrap();
+    assert_eq!(w.read("/e/sub/x").unwrap(), "x");
+    assert_eq!(w.attr("/d").err(), Some(Errno::ENOENT));
+    w.write("/e/sub/y", "y").unwrap();
+    w.mkdir("/d").unwrap();
+    assert_eq!(w.names("/d"), "");
+    w.rename2("/d", "/e", RenameFlags::EXCHANGE).unwrap();
+    assert_eq!(w.names("/d/sub"), "x y");
+    assert_eq!(w.rename("/e", "/d/sub"), Err(Errno::ENOTEMPTY));
+    w.unlink("/d/sub/x").unwrap();
+    w.unlink("/d/sub/y").unwrap();
+    w.rename("/e", "/d/sub").unwrap();
+    assert_eq!(w.names("/"), "d link one two");
+    assert_eq!(w.lower_text("d/sub/x"), "x");
+}
+
+#[test]
+fn changes_from_outside_are_seen() {
+    let w = World::host(Sharing::Shared);
+    assert_eq!(w.read("/f"), Err(Errno::ENOENT));
+    std::fs::write(w.below().join("f"), "outside").unwrap();
+    assert_eq!(w.read("/f").unwrap(), "outside");
+    let f = w.open("/f", RW).unwrap();
+    std::fs::write(w.below().join("f"), "longer than before").unwrap();
+    assert_eq!(f.attr().unwrap().size, 18);
+    std::fs::write(w.below().join("g"), "other").unwrap();
+    std::fs::rename(w.below().join("g"), w.below().join("f")).unwrap();
+    assert_eq!(w.read("/f").unwrap(), "other");
+    assert_eq!(read_all(&f), "longer than before");
+    std::fs::remove_file(w.below().join("f")).unwrap();
+    assert_eq!(w.read("/f"), Err(Errno::ENOENT));
+    // An exclusive tree takes up to a second.
+    let w = World::host(Sharing::Exclusive);
+    w.write("/f", "1").unwrap();
+    assert_eq!(w.attr("/g").err(), Some(Errno::ENOENT));
+    std::fs::rename(w.below().join("f"), w.below().join("g")).unwrap();
+    std::thread::sleep(std::time::Duration::from_millis(1100));
+    assert_eq!(w.attr("/f").err(), Some(Errno::ENOENT));
+    assert_eq!(w.read("/g").unwrap(), "1");
+}
+
+#[test]
+fn a_host_link_leads_nowhere_on_the_host() {
+    let w = World::host(Sharing::Exclusive);
+    std::os::unix::fs::symlink("/etc/passwd", w.below().join("out")).unwrap();
+    std::os::unix::fs::symlink("/", w.below().join("root")).unwrap();
+    assert_eq!(w.read("/out"), Err(Errno::ENOENT));
+    w.write("/f", "here").unwrap();
+    assert_eq!(w.read("/root/root/../f").unwrap(), "here");
+    assert_eq!(w.at("/../../..").unwrap(), w.env.root);
+}
+
+#[test]
+fn deep_trees_come_and_go() {
+    let mut w = World::tmp();
+    let top = w.env.cwd.clone();
+    for _ in 0..20_000 {
+        w.mkdir("d").unwrap();
+        w.env.cwd = w.at("d").unwrap();
+    }
+    assert!(w.env.cwd.cwd_text(&w.env.root).unwrap().len() == 40_000);
+    w.env.cwd = top;
+    names::rename(&w.env, &At::Cwd, b"d", &At::Cwd, b"e", RenameFlags::empty()).unwrap();
+    drop(w);
+}
+
+#[test]
+fn limits_of_a_tmpfs_hold() {
+    let options = Options::parse(b"size=64k,nr_inodes=5,mode=755,uid=3").unwrap();
+    assert_eq!((options.size, options.nr_inodes, options.mode), (Some(65536), Some(5), 0o755));
+    assert_eq!(Options::parse(b"size=abc"), Err(Errno::EINVAL));
+    assert_eq!(Options::parse(b"nonsense"), Err(Errno::EINVAL));
+    let w = World::on(TmpFs::create(options).unwrap(), None);
+    let f = w.open("/f", RW | CREAT).unwrap();
+    let block = vec![1u8; 100_000];
+    assert_eq!(f.ops.write(&f, 0, &mut SliceSource(&block)), Ok(65536));
+    assert_eq!(f.ops.write(&f, 65536, &mut SliceSource(&block)), Err(Errno::ENOSPC));
+    f.ops.truncate(&f, 0).unwrap();
+    assert_eq!(f.ops.write(&f, 1 << 20, &mut SliceSource(b"x")), Ok(1));
+    for name in ["/a", "/b", "/c"] {
+        w.write(name, "").unwrap();
+    }
+    assert_eq!(w.write("/d", ""), Err(Errno::ENOSPC));
+    w.unlink("/a").unwrap();
+    w.write("/d", "").unwrap();
+    let info = w.env.root.mount.sb().fs.statfs().unwrap();
+    assert_eq!((info.files, info.ffree, info.blocks), (5, 0, 16));
 }
 
 #[test]

@@ -439,7 +439,15 @@ pub fn statfs(cx: &Cx, name: UserStr, out: UserRef<Statfs>) -> Result<()> {
 
 /// fstatfs(2).
 pub fn fstatfs(cx: &Cx, fd: Fd, out: UserRef<Statfs>) -> Result<()> {
-    let place = cx.task.files().get_raw(fd)?.to_path();
-    let info = place.mount.sb().fs.statfs()?;
+    let file = cx.task.files().get_raw(fd)?;
+    let place = file.to_path();
+    let mut info = place.mount.sb().fs.statfs()?;
+    if file.path().is_none() {
+        match place.inode().file_type() {
+            FileType::Fifo => info.magic = abi::PIPEFS_MAGIC,
+            FileType::Socket => info.magic = abi::SOCKFS_MAGIC,
+            _ => {}
+        }
+    }
     cx.write_obj(out, &to_statfs(&info, &place))
 }

@@ -106,6 +106,8 @@ pub async fn fcntl(cx: &Cx, fd: Fd, cmd: i32, arg: u64) -> Result<u64> {
         }
         libc::F_GETFL => Ok(u64::from(file.flags())),
         libc::F_SETFL => set_flags(cx, fd, &file, arg as u32).map(|()| 0),
+        // Without a right to write, nothing else is looked at.
+        libc::F_ADD_SEALS if !file.writable() => Err(Errno::EPERM),
         libc::F_GETLK => lock::getlk(cx, &file, UserRef::new(UserAddr(arg)), OfdKind::Posix),
         F_OFD_GETLK => lock::getlk(cx, &file, UserRef::new(UserAddr(arg)), OfdKind::Ofd),
         libc::F_SETLK | libc::F_SETLKW => {

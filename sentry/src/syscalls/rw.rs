@@ -80,6 +80,19 @@ fn positioned(file: &File) -> Result<()> {
     }
 }
 
+/// rw_verify_area: EINVAL if the transfer would end past the largest offset.
+fn verify(file: &File, how: How, len: usize) -> Result<()> {
+    let at = match how.place {
+        Where::At(at) => at,
+        Where::Position if file.ops.seekable() => *file.pos.lock(),
+        Where::Position => return Ok(()),
+    };
+    match at.checked_add(len as u64) {
+        Some(end) if i64::try_from(end).is_ok() => Ok(()),
+        _ => Err(Errno::EINVAL),
+    }
+}
+
 /// Reads into `sink`, waiting for data unless told not to.
 async fn read_into(file: &File, cx: &Cx, sink: &mut (dyn Sink + Send), how: How) -> Result<usize> {
     if file.downcast::<SocketFile>().is_some() {
@@ -90,6 +103,7 @@ async fn read_into(file: &File, cx: &Cx, sink: &mut (dyn Sink + Send), how: How)
         accessed(file);
         return Ok(n);
     }
+    verify(file, how, sink.remaining())?;
     let mut op = || match how.place {
         Where::At(at) => file.ops.read(file, at, sink),
         Where::Position if !file.ops.seekable() || file.ops.keeps_position() => {
@@ -222,6 +236,7 @@ async fn write_from(
     if let Some(terminal) = file.downcast::<SlaveFile>() {
         terminal.before_write(cx)?;
     }
+    verify(file, how, src.remaining())?;
     change::strip_privileges(&cx.task.creds(), file)?;
     let waits = !file.nonblocking() && !how.nowait;
     let mut done = 0;

@@ -73,7 +73,7 @@ syscalls! {
     DUP => sync fd::dup(0) Full;
     DUP2 => sync fd::dup2(0 1) Full;
     DUP3 => sync fd::dup3(0 1 2) Full;
-    FCNTL => async fd::fcntl(0 1 2) Partial("no leases, no F_NOTIFY (EINVAL); F_SETOWN is kept, SIGIO is sent by sockets and terminals only");
+    FCNTL => async fd::fcntl(0 1 2) Partial("no leases, no F_NOTIFY (EINVAL)");
     IOCTL => sync fd::ioctl(0 1 2) Partial("what each kind of file has");
     GETDENTS => sync dir::getdents(0 1 2) Full;
     GETDENTS64 => sync dir::getdents64(0 1 2) Full;

@@ -13,7 +13,7 @@ fn name(cx: &Cx, at: UserStr) -> Result<Vec<u8>> {
         Err(Errno::ENAMETOOLONG) => Err(Errno::ERANGE),
         other => other,
     }?;
-    if name.is_empty() {
+    if name.is_empty() || name.len() > XATTR_NAME_MAX {
         return Err(Errno::ERANGE);
     }
     Ok(name)

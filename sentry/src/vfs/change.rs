@@ -57,7 +57,8 @@ pub fn chown(env: &Env<'_>, place: &Path, uid: Option<u32>, gid: Option<u32>) ->
     let owner = creds.fsuid == attr.uid;
     let uid_allowed = uid.is_none_or(|new| owner && new == attr.uid);
     let gid_allowed = gid.is_none_or(|new| owner && (new == attr.gid || creds.in_group(new)));
-    if !(uid_allowed && gid_allowed) && !creds.has_cap(cap::CHOWN) {
+    let allowed = uid_allowed && gid_allowed;
+    if !allowed && !creds.has_cap(cap::CHOWN) {
         return Err(Errno::EPERM);
     }
     let mut change = SetAttr {

@@ -16,12 +16,15 @@ use super::inode::InodeRef;
 use super::superblock::Superblock;
 use arch::{Errno, Result};
 use parking_lot::{Mutex, MutexGuard};
-use std::collections::{HashMap, VecDeque};
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
 
 /// Longest name.
 pub const NAME_MAX: usize = 255;
+
+/// Not in the ring.
+const NO_SLOT: usize = usize::MAX;
 
 /// A name in a directory.
 pub struct Dentry {
@@ -39,8 +42,9 @@ pub struct Dentry {
     pub(super) mounts: AtomicU32,
     /// The name is gone, or another file has it.
     deleted: AtomicBool,
-    /// In the ring; and used since the ring's hand was last here.
-    in_ring: AtomicBool,
+    /// Where it is in the ring. Written under the ring's lock; read without it as a hint.
+    slot: AtomicUsize,
+    /// Used since the ring's hand was last here.
     used: AtomicBool,
 }
 
@@ -85,7 +89,7 @@ impl Dentry {
             }),
             mounts: AtomicU32::new(0),
             deleted: AtomicBool::new(false),
-            in_ring: AtomicBool::new(false),
+            slot: AtomicUsize::new(NO_SLOT),
             used: AtomicBool::new(false),
         })
     }
@@ -183,7 +187,7 @@ impl Dentry {
             Some(child) => {
                 drop(children);
                 child.used.store(true, Ordering::Relaxed);
-                if !child.in_ring.load(Ordering::Relaxed) {
+                if child.slot.load(Ordering::Relaxed) == NO_SLOT {
                     self.sb.ring.keep(&child);
                 }
                 Cached::Hit(child)
@@ -236,7 +240,7 @@ impl Dentry {
             children.version += 1;
             children.map.insert(name, Arc::downgrade(&child))
         };
-        drop(old);
+        self.let_go(old);
         self.sb.ring.keep(&child);
         child
     }
@@ -247,7 +251,14 @@ impl Dentry {
         children.version += 1;
         let old = children.map.remove(name);
         drop(children);
-        drop(old);
+        self.let_go(old);
+    }
+
+    /// What the cache kept under a name is not to be kept any longer.
+    fn let_go(&self, old: Option<Weak<Self>>) {
+        if let Some(old) = old.and_then(|w| w.upgrade()) {
+            self.sb.ring.forget(&old);
+        }
     }
 
     /// Forgets a stale entry, unless the name has another one by now.
@@ -264,7 +275,7 @@ impl Dentry {
             None
         };
         drop(children);
-        drop(old);
+        self.let_go(old);
     }
 
     /// The name is gone, under the directory's lock.
@@ -309,7 +320,9 @@ impl Dentry {
         children.version += 1;
         let old = children.map.insert(name, Arc::downgrade(self));
         drop(children);
-        drop((old, old_place));
+        drop(old_place);
+        dir.let_go(old);
+        self.sb.ring.keep(self);
     }
 
     /// ENAMETOOLONG for a name that no file system takes.
@@ -352,52 +365,87 @@ impl Dentry {
     }
 }
 
-/// Entries kept alive for the next walk: a ring with a second chance for those used since the hand came by.
+/// Entries kept alive for the next walk: a clock with a second chance for those used since the hand came by.
 pub(super) struct Ring {
     limit: usize,
-    entries: Mutex<VecDeque<Arc<Dentry>>>,
+    state: Mutex<RingState>,
+}
+
+#[derive(Default)]
+struct RingState {
+    slots: Vec<Option<Arc<Dentry>>>,
+    free: Vec<usize>,
+    hand: usize,
+}
+
+impl RingState {
+    /// A slot for a new entry, and who had to leave it.
+    fn slot(&mut self, limit: usize) -> (usize, Option<Arc<Dentry>>) {
+        if let Some(slot) = self.free.pop() {
+            return (slot, None);
+        }
+        if self.slots.len() < limit {
+            self.slots.push(None);
+            return (self.slots.len() - 1, None);
+        }
+        let mut chances = 16;
+        loop {
+            self.hand = (self.hand + 1) % self.slots.len();
+            let used = self.slots[self.hand].as_ref();
+            if chances > 0 && used.is_some_and(|d| d.used.swap(false, Ordering::Relaxed)) {
+                chances -= 1;
+                continue;
+            }
+            let old = self.slots[self.hand].take();
+            if let Some(old) = &old {
+                old.slot.store(NO_SLOT, Ordering::Relaxed);
+            }
+            return (self.hand, old);
+        }
+    }
 }
 
 impl Ring {
     pub(super) fn new(limit: usize) -> Self {
-        Self {
-            limit,
-            entries: Mutex::default(),
-        }
+        Self { limit, state: Mutex::default() }
     }
 
-    /// Keeps an entry; others may go for it.
+    /// Keeps an entry; another may go for it.
     pub(super) fn keep(&self, dentry: &Arc<Dentry>) {
-        if self.limit == 0 || !dentry.sb.is_mounted() || dentry.in_ring.swap(true, Ordering::AcqRel)
-        {
+        if self.limit == 0 || !dentry.sb.is_mounted() {
             return;
         }
-        let mut gone = smallvec::SmallVec::<[Arc<Dentry>; 4]>::new();
-        let mut entries = self.entries.lock();
-        entries.push_back(Arc::clone(dentry));
-        let mut chances = 8;
-        while entries.len() > self.limit && gone.len() < 4 {
-            let Some(oldest) = entries.pop_front() else {
-                break;
-            };
-            if oldest.used.swap(false, Ordering::Relaxed) && chances > 0 {
-                chances -= 1;
-                entries.push_back(oldest);
-            } else {
-                oldest.in_ring.store(false, Ordering::Release);
-                gone.push(oldest);
-            }
+        let mut state = self.state.lock();
+        // Under the lock: who deletes says so before it comes here to forget.
+        if dentry.is_deleted() || dentry.slot.load(Ordering::Relaxed) != NO_SLOT {
+            return;
         }
-        drop(entries);
-        drop(gone);
+        let (slot, old) = state.slot(self.limit);
+        state.slots[slot] = Some(Arc::clone(dentry));
+        dentry.slot.store(slot, Ordering::Relaxed);
+        drop(state);
+        drop(old);
+    }
+
+    /// Lets an entry go that stands for nothing any more: what it holds may be large.
+    pub(super) fn forget(&self, dentry: &Dentry) {
+        let mut state = self.state.lock();
+        let slot = dentry.slot.swap(NO_SLOT, Ordering::Relaxed);
+        if slot == NO_SLOT {
+            return;
+        }
+        let old = state.slots[slot].take();
+        state.free.push(slot);
+        drop(state);
+        drop(old);
     }
 
     /// Lets everything go.
     pub(super) fn clear(&self) {
-        let entries = std::mem::take(&mut *self.entries.lock());
-        for entry in &entries {
-            entry.in_ring.store(false, Ordering::Release);
+        let state = std::mem::take(&mut *self.state.lock());
+        for entry in state.slots.iter().flatten() {
+            entry.slot.store(NO_SLOT, Ordering::Relaxed);
         }
-        drop(entries);
+        drop(state);
     }
 }

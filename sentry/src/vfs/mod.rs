@@ -31,6 +31,9 @@ pub mod superblock;
 pub mod walk;
 pub mod xattr;
 
+#[cfg(test)]
+mod tests;
+
 pub use attr::{Attr, Dev, FileType, SetAttr, Timestamp};
 pub use context::FsContext;
 pub use dentry::Dentry;

@@ -91,7 +91,8 @@ pub struct Superblock {
 }
 
 impl Superblock {
-    /// A superblock for `fs`, and the dentry of its root.
+    /// A superblock for `fs`: the dentry of its root, which holds it.
+    #[expect(clippy::new_ret_no_self, reason = "nobody wants one without its root")]
     pub fn new(fs: Box<dyn FileSystem>, dev: Dev, root: InodeRef, read_only: bool) -> Arc<Dentry> {
         let (revalidates, caches_negative) = (fs.revalidates(), fs.caches_negative());
         let ring = Ring::new(fs.cache_limit());

@@ -193,7 +193,8 @@ impl HostInode {
             Place::Gone => false,
         };
         // Somebody on the host may have turned the tree around below our feet: no circles.
-        if !same && !(self.kind == FileType::Directory && self.is_above(&dir)) {
+        let circle = || self.kind == FileType::Directory && self.is_above(&dir);
+        if !same && !circle() {
             self.set_place(Place::At(dir, name.into()));
         }
     }

@@ -5,7 +5,7 @@ use super::inode::OverlayInode;
 use crate::fs::host::file::HostFile;
 use crate::fs::tmp::file::{TmpFile, seek_in};
 use crate::user::{Sink, Source};
-use crate::vfs::{DirSink, File, FileOps, FileType, Inode, MapRequest, MapSource, SeekFrom};
+use crate::vfs::{DirSink, File, FileOps, FileType, MapRequest, MapSource, SeekFrom};
 use arch::{Errno, Result};
 use parking_lot::Mutex;
 use std::any::Any;

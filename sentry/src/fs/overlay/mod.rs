@@ -36,6 +36,8 @@ use std::sync::{Arc, Weak};
 const MAGIC: i64 = 0x794c_7630;
 /// Inode numbers of files made here start above those of any lower layer.
 const FIRST_INO: u64 = 1 << 40;
+/// Largest file, bytes: what a disk's file system of 4 KiB blocks takes.
+const MAX_SIZE: u64 = (1 << 44) - 4096;
 
 /// A lower file's identity: device, inode number.
 type Key = (u64, u64);
@@ -118,7 +120,7 @@ impl OverlayFs {
         let state = Arc::new(State {
             dev,
             lower_dev: lower.key().0,
-            upper: tmp::Shared::starting_at(dev, FIRST_INO),
+            upper: tmp::Shared::with_limits(dev, FIRST_INO, MAX_SIZE),
             inodes: Mutex::default(),
             kept: Mutex::default(),
         });

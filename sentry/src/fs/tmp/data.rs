@@ -173,7 +173,7 @@ impl Data {
         let at = offset.unwrap_or(inner.size);
         let len = inner.allow(shared, at, n as u64)? as usize;
         if at + len as u64 > SMALL_MAX {
-            inner.to_mem()?;
+            inner.move_to_mem()?;
         }
         let n = match &mut inner.store {
             Store::Small(bytes) => {
@@ -195,7 +195,7 @@ impl Data {
     /// Sets the size.
     pub fn truncate(&self, shared: &Shared, size: u64) -> Result<()> {
         let mut inner = self.inner.lock();
-        if size > MAX_SIZE {
+        if size > shared.max_size {
             return Err(Errno::EFBIG);
         }
         let sealed = (size < inner.size && inner.seals & seal::SHRINK != 0)
@@ -204,7 +204,7 @@ impl Data {
             return Err(Errno::EPERM);
         }
         if size > SMALL_MAX {
-            inner.to_mem()?;
+            inner.move_to_mem()?;
         }
         match &mut inner.store {
             Store::Small(bytes) => {
@@ -227,7 +227,7 @@ impl Data {
         }
         let end = offset
             .checked_add(len)
-            .filter(|&e| e <= MAX_SIZE)
+            .filter(|&e| e <= shared.max_size)
             .ok_or(Errno::EFBIG)?;
         let mut inner = self.inner.lock();
         if mode & PUNCH != 0 {
@@ -258,7 +258,7 @@ impl Data {
                 }
                 return inner.account(shared);
             }
-            inner.to_mem()?;
+            inner.move_to_mem()?;
         }
         if let Some(fd) = inner.mem_fd() {
             host::fs::fallocate(fd.as_fd(), mode, offset, len)?;
@@ -291,7 +291,7 @@ impl Data {
         if write && inner.seals & (seal::WRITE | seal::FUTURE_WRITE) != 0 {
             return Err(Errno::EPERM);
         }
-        inner.to_mem()?;
+        inner.move_to_mem()?;
         let Store::Mem(mem) = &mut inner.store else {
             return Err(Errno::ENODEV);
         };
@@ -354,10 +354,10 @@ impl Inner {
         if self.seals & (seal::WRITE | seal::FUTURE_WRITE) != 0 {
             return Err(Errno::EPERM);
         }
-        if at >= MAX_SIZE {
+        if at >= shared.max_size {
             return Err(Errno::EFBIG);
         }
-        let mut len = len.min(MAX_SIZE - at);
+        let mut len = len.min(shared.max_size - at);
         if at + len > self.size && self.seals & seal::GROW != 0 {
             len = self.size.saturating_sub(at);
             if len == 0 {
@@ -408,7 +408,7 @@ impl Inner {
     }
 
     /// Moves the bytes to a memfd.
-    fn to_mem(&mut self) -> Result<()> {
+    fn move_to_mem(&mut self) -> Result<()> {
         let Store::Small(bytes) = &self.store else {
             return Ok(());
         };

@@ -27,6 +27,10 @@ fn hidden() -> Result<&'static Hidden> {
 /// A description of a new memfd. `name` is the caller's, without the `memfd:` before it; `flags` are those of memfd_create(2),
 /// validated. Owned by `uid` and `gid`.
 pub fn memfd(name: &[u8], flags: u32, uid: u32, gid: u32) -> Result<Arc<File>> {
+    // NAME_MAX less `memfd:`.
+    if name.len() > 249 {
+        return Err(Errno::EINVAL);
+    }
     let noexec = flags & libc::MFD_NOEXEC_SEAL != 0;
     let mut seals = 0;
     if noexec {
@@ -47,7 +51,7 @@ pub fn shared_memory(name: &[u8], size: u64, uid: u32, gid: u32) -> Result<Arc<F
 }
 
 fn nameless(name: &[u8], seals: u32, perm: u32, uid: u32, gid: u32) -> Result<Arc<File>> {
-    if name.len() > 255 + 7 {
+    if name.len() > 256 {
         return Err(Errno::EINVAL);
     }
     let hidden = hidden()?;

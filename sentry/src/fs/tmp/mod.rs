@@ -38,6 +38,8 @@ const PAGE: u64 = arch::PAGE_SIZE;
 /// What the nodes of one tmpfs share.
 pub struct Shared {
     pub(crate) dev: Dev,
+    /// Largest file, bytes.
+    pub(super) max_size: u64,
     next_ino: AtomicU64,
     /// Pages in use, and how many there may be (`u64::MAX`: no limit).
     pages: AtomicU64,
@@ -51,13 +53,14 @@ pub struct Shared {
 impl Shared {
     /// State of a tmpfs whose files have device number `dev`, without limits.
     pub fn new(dev: Dev) -> Arc<Self> {
-        Self::starting_at(dev, 1)
+        Self::with_limits(dev, 1, data::MAX_SIZE)
     }
 
-    /// The same with inode numbers from `first` on.
-    pub(crate) fn starting_at(dev: Dev, first: u64) -> Arc<Self> {
+    /// The same with inode numbers from `first` on, and files of `max_size` bytes at most.
+    pub(crate) fn with_limits(dev: Dev, first: u64, max_size: u64) -> Arc<Self> {
         Arc::new(Self {
             dev,
+            max_size,
             next_ino: AtomicU64::new(first),
             pages: AtomicU64::new(0),
             max_pages: AtomicU64::new(u64::MAX),
