@@ -407,7 +407,10 @@ impl RingState {
 
 impl Ring {
     pub(super) fn new(limit: usize) -> Self {
-        Self { limit, state: Mutex::default() }
+        Self {
+            limit,
+            state: Mutex::default(),
+        }
     }
 
     /// Keeps an entry; another may go for it.

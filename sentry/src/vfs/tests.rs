@@ -21,7 +21,8 @@ fn world() -> World {
 
 fn scoped(w: &World, path: &str, flags: WalkFlags) -> Result<Path> {
     let at = At::Dir(w.at("/a").unwrap());
-    w.env.resolve(&at, path.as_bytes(), flags | WalkFlags::FOLLOW)
+    w.env
+        .resolve(&at, path.as_bytes(), flags | WalkFlags::FOLLOW)
 }
 
 fn mount_tmpfs(w: &World, at: &str) -> Arc<Mount> {
@@ -60,7 +61,10 @@ fn mounts_are_crossed_both_ways() {
     assert_eq!(w.names("/m"), "");
     w.write("/m/inside", "i").unwrap();
     assert_eq!(w.at("/m/..").unwrap(), w.env.root);
-    assert_eq!(w.at("/m/inside").unwrap().display(&w.env.root), b"/m/inside");
+    assert_eq!(
+        w.at("/m/inside").unwrap().display(&w.env.root),
+        b"/m/inside"
+    );
     assert_eq!(w.rmdir("/m"), Err(Errno::EBUSY));
     assert_eq!(w.rename("/m", "/n"), Err(Errno::EBUSY));
     assert_eq!(w.rename("/a/f", "/m/f"), Err(Errno::EXDEV));
@@ -93,7 +97,10 @@ fn mount_tables_tell_the_tree() {
         info.mounts_line(&mut text);
     }
     let text = String::from_utf8(text).unwrap();
-    assert_eq!(text, "test / tmpfs rw 0 0\ntmpfs /m/with\\040space tmpfs rw 0 0\n");
+    assert_eq!(
+        text,
+        "test / tmpfs rw 0 0\ntmpfs /m/with\\040space tmpfs rw 0 0\n"
+    );
     let mut line = Vec::new();
     let infos = w.ns.list(&w.env.root);
     infos[1].mountinfo_line(&mut line);
@@ -114,7 +121,13 @@ fn a_copied_namespace_goes_its_own_way() {
     w.ns.umount(&mount, true).unwrap();
     assert_eq!(w.names("/m"), "");
     let (root, cwd) = own.root_and_cwd();
-    let env = super::Env { creds: w.env.creds.clone(), root, cwd, umask: 0, cx: None };
+    let env = super::Env {
+        creds: w.env.creds.clone(),
+        root,
+        cwd,
+        umask: 0,
+        cx: None,
+    };
     assert!(env.resolve(&At::Cwd, b"/m/x", WalkFlags::FOLLOW).is_ok());
 }
 
@@ -165,16 +178,28 @@ fn descriptors_are_the_lowest_free() {
     assert_eq!(files.install_from(64, file.clone(), true, 200), Ok(Fd(64)));
     assert_eq!(files.cloexec(Fd(64)), Ok(true));
     assert_eq!(files.install(file.clone(), false, 200), Ok(Fd(3)));
-    assert_eq!(files.install_from(500, file.clone(), false, 200), Err(Errno::EINVAL));
-    assert_eq!(files.install_from(150, file.clone(), false, 200), Ok(Fd(150)));
+    assert_eq!(
+        files.install_from(500, file.clone(), false, 200),
+        Err(Errno::EINVAL)
+    );
+    assert_eq!(
+        files.install_from(150, file.clone(), false, 200),
+        Ok(Fd(150))
+    );
     assert_eq!(files.install(file.clone(), false, 100), Err(Errno::EMFILE));
     assert_eq!(files.install(file.clone(), false, 101), Ok(Fd(100)));
     assert_eq!(files.len(), 131);
     files.close_range(10, u32::MAX, false);
     assert_eq!(files.len(), 10);
     files.replace(Fd(5), file.clone(), true, 200).unwrap();
-    assert_eq!(files.replace(Fd(200), file.clone(), true, 200), Err(Errno::EBADF));
-    assert_eq!(files.replace(Fd(-1), file.clone(), true, 200), Err(Errno::EBADF));
+    assert_eq!(
+        files.replace(Fd(200), file.clone(), true, 200),
+        Err(Errno::EBADF)
+    );
+    assert_eq!(
+        files.replace(Fd(-1), file.clone(), true, 200),
+        Err(Errno::EBADF)
+    );
     files.replace(Fd(190), file, false, 200).unwrap();
     files.exec();
     assert_eq!(files.get(Fd(5)).err(), Some(Errno::EBADF));
@@ -188,7 +213,10 @@ fn a_reserved_number_is_nobodys_yet() {
     let file = some_file(&w);
     let slot = files.reserve(10).unwrap();
     assert_eq!(files.get(slot.fd()).err(), Some(Errno::EBADF));
-    assert_eq!(files.replace(slot.fd(), file.clone(), false, 10), Err(Errno::EBUSY));
+    assert_eq!(
+        files.replace(slot.fd(), file.clone(), false, 10),
+        Err(Errno::EBUSY)
+    );
     let copy = files.fork();
     assert_eq!(copy.install(file.clone(), false, 10), Ok(Fd(0)));
     assert_eq!(files.install(file.clone(), false, 10), Ok(Fd(1)));
@@ -202,14 +230,26 @@ fn closing_any_descriptor_drops_the_process_locks() {
     use super::lock::{Owner, Range};
     let w = world();
     let (files, other) = (FdTable::new(), FdTable::new());
-    let one = files.install(w.open("/a/f", libc::O_RDWR).unwrap(), false, 10).unwrap();
+    let one = files
+        .install(w.open("/a/f", libc::O_RDWR).unwrap(), false, 10)
+        .unwrap();
     let two = files.install(some_file(&w), false, 10).unwrap();
     let locks = |fd| files.get(fd).unwrap().path().unwrap().inode().clone();
     let inode = locks(one);
-    let range = |owner| Range { owner, pid: 1, write: true, start: 0, end: 9 };
+    let range = |owner| Range {
+        owner,
+        pid: 1,
+        write: true,
+        start: 0,
+        end: 9,
+    };
     let mine = range(Owner::Posix(files.id));
     let theirs = range(Owner::Posix(other.id));
-    inode.ext().locks().set(&files.get(one).unwrap(), &mine, None).unwrap();
+    inode
+        .ext()
+        .locks()
+        .set(&files.get(one).unwrap(), &mine, None)
+        .unwrap();
     assert_eq!(inode.ext().locks().conflict(&theirs), Some(mine));
     files.close(two).unwrap();
     assert_eq!(inode.ext().locks().conflict(&theirs), None);
@@ -217,7 +257,10 @@ fn closing_any_descriptor_drops_the_process_locks() {
     let held = files.get(one).unwrap();
     inode.ext().locks().flock(&held, Some(true)).unwrap();
     let another = some_file(&w);
-    assert_eq!(inode.ext().locks().flock(&another, Some(false)), Err(Errno::EAGAIN));
+    assert_eq!(
+        inode.ext().locks().flock(&another, Some(false)),
+        Err(Errno::EAGAIN)
+    );
     drop(held);
     files.close(one).unwrap();
     assert_eq!(inode.ext().locks().flock(&another, Some(true)), Ok(()));
