@@ -52,10 +52,7 @@ impl Shared {
     fn push(&self, cell: Arc<Cell>) {
         self.queue.lock().push_back(cell);
         if !DRAINS.get() {
-            let platform = self.platform.lock().upgrade();
-            if let Some(platform) = platform {
-                platform.wake();
-            }
+            self.wake_worker();
         }
     }
 
@@ -64,14 +61,22 @@ impl Shared {
         drop(cell);
     }
 
-    /// Polls queued tasks until the queue is empty. Only on a thread that has called `adopt`.
-    fn drain(&self) {
-        loop {
+    /// Polls as many tasks as are queued now. Returns whether more have been queued meanwhile.
+    fn drain(&self) -> bool {
+        let mut left = self.queue.lock().len();
+        while left > 0 {
             let next = self.queue.lock().pop_front();
-            match next {
-                Some(cell) => cell.run_queued(),
-                None => return,
-            }
+            let Some(cell) = next else { return false };
+            cell.run_queued();
+            left -= 1;
+        }
+        !self.queue.lock().is_empty()
+    }
+
+    fn wake_worker(&self) {
+        let platform = self.platform.lock().upgrade();
+        if let Some(platform) = platform {
+            platform.wake();
         }
     }
 

@@ -9,15 +9,21 @@ impl Executor {
     pub fn work(&self, platform: &Arc<systrap::Platform>, index: usize, stop: &AtomicBool) {
         DRAINS.set(true);
         let mut tokens = Vec::with_capacity(64);
+        let mut more = false;
         while !stop.load(Ordering::Acquire) {
             tokens.clear();
-            platform.wait(index, &mut tokens);
+            // A task that wakes itself over and over must not keep this CPU's traps waiting.
+            if more {
+                platform.poll(index, &mut tokens);
+            } else {
+                platform.wait(index, &mut tokens);
+            }
             for token in tokens.drain(..) {
                 if let Some(cell) = self.shared.cell(token) {
                     cell.run_trapped();
                 }
             }
-            self.shared.drain();
+            more = self.shared.drain();
         }
     }
 
@@ -25,8 +31,11 @@ impl Executor {
     pub fn run_and_drain<R>(&self, f: impl FnOnce() -> R) -> R {
         DRAINS.set(true);
         let result = f();
-        self.shared.drain();
+        let more = self.shared.drain();
         DRAINS.set(false);
+        if more {
+            self.shared.wake_worker();
+        }
         result
     }
 

@@ -215,9 +215,9 @@ impl SocketBase {
         }
     }
 
-    /// Sets the pending error and tells those who wait.
+    /// Sets the pending error. The caller tells those who wait.
     pub fn set_error(&self, e: Errno) {
-        self.error.store(i32::from(e.raw()), Ordering::SeqCst);
+        self.error.store(e.raw(), Ordering::SeqCst);
     }
 
     /// Whether an error is pending (EPOLLERR).
@@ -360,7 +360,7 @@ impl SocketBase {
             libc::SO_TYPE => self.kind,
             libc::SO_PROTOCOL => self.protocol,
             libc::SO_DOMAIN => i32::from(self.family),
-            libc::SO_ERROR => self.take_error().err().map_or(0, |e| i32::from(e.raw())),
+            libc::SO_ERROR => self.take_error().err().map_or(0, Errno::raw),
             libc::SO_ACCEPTCONN => i32::from(self.listening.load(Ordering::Relaxed)),
             libc::SO_SNDBUF => self.sndbuf.load(Ordering::Relaxed).cast_signed(),
             libc::SO_RCVBUF => self.rcvbuf.load(Ordering::Relaxed).cast_signed(),

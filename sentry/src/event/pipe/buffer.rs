@@ -30,6 +30,11 @@ impl Slot {
         self.end - self.start
     }
 
+    /// No bytes: a datagram's worth of packet mode, or all consumed.
+    pub fn is_empty(&self) -> bool {
+        self.start == self.end
+    }
+
     /// Its first `n` bytes, sharing the allocation.
     #[must_use]
     pub fn prefix(&self, n: usize) -> Self {

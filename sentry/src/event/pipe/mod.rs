@@ -404,7 +404,7 @@ impl FileOps for PipeEnd {
     }
 
     fn ioctl(&self, cx: &Cx, _: &File, cmd: u32, arg: u64) -> Result<u64> {
-        if u64::from(cmd) != libc::FIONREAD as u64 {
+        if u64::from(cmd) != libc::FIONREAD {
             return Err(Errno::ENOTTY);
         }
         let bytes = i32::try_from(self.pipe.bytes()).unwrap_or(i32::MAX);

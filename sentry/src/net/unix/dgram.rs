@@ -64,12 +64,12 @@ impl UnixSocket {
                 // It may have been read meanwhile: ask again once it knows who waits.
                 other.wait_here(&self.me);
                 if let Err((e, message)) = self.offer(&other, message) {
-                    dispose([message]);
+                    message.refuse();
                     return Err(e);
                 }
             }
             Err((e, message)) => {
-                dispose([message]);
+                message.refuse();
                 return Err(e);
             }
         }

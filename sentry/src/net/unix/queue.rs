@@ -23,7 +23,7 @@ pub struct Message {
     pub rights: Option<InFlight>,
     /// The sender's name.
     pub from: Name,
-    _charge: Option<Charge>,
+    charge: Option<Charge>,
 }
 
 /// A message's share of its sender's buffer (SO_SNDBUF); given back when the message has been read whole.
@@ -55,9 +55,21 @@ impl Charge {
     }
 }
 
+impl Charge {
+    /// Gives it back for a message that was not sent: the sender, who may be about to wait for room, hears nothing of it.
+    fn refund(&mut self) {
+        let size = std::mem::take(&mut self.size);
+        if let Some(sender) = self.sender.upgrade() {
+            sender.wmem.fetch_sub(size, Ordering::SeqCst);
+        }
+    }
+}
+
 impl Drop for Charge {
     fn drop(&mut self) {
-        if let Some(sender) = self.sender.upgrade() {
+        if self.size > 0
+            && let Some(sender) = self.sender.upgrade()
+        {
             sender.wmem.fetch_sub(self.size, Ordering::SeqCst);
             sender.room_made();
         }
@@ -74,7 +86,7 @@ impl Message {
             cred: None,
             rights: None,
             from,
-            _charge: Some(charge),
+            charge: Some(charge),
         }
     }
 
@@ -88,6 +100,19 @@ impl Message {
         self.end - self.start
     }
 
+    /// No bytes: an empty datagram.
+    pub fn is_empty(&self) -> bool {
+        self.start == self.end
+    }
+
+    /// Ends a message that was not sent.
+    pub fn refuse(mut self) {
+        if let Some(charge) = &mut self.charge {
+            charge.refund();
+        }
+        dispose([self]);
+    }
+
     /// A copy of `n` bytes from `skip` on, without files or charge (MSG_PEEK).
     pub fn peek(&self, skip: usize, n: usize) -> Self {
         let start = (self.start + skip).min(self.end);
@@ -98,7 +123,7 @@ impl Message {
             cred: self.cred,
             rights: None,
             from: self.from.clone(),
-            _charge: None,
+            charge: None,
         }
     }
 
@@ -290,7 +315,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_small_message_costs_what_linux_charges() {
+    fn a_small_message_costs_what_linuxcharges() {
         assert_eq!(truesize(0), 768);
         assert_eq!(truesize(1), 768);
         assert_eq!(212_992usize.div_ceil(truesize(1)), 278);

@@ -83,7 +83,7 @@ impl UnixSocket {
             }
         };
         if let Some(message) = refused {
-            dispose([message]);
+            message.refuse();
             return Err(Errno::EPIPE);
         }
         src.advance(n);

@@ -395,3 +395,31 @@ fn a_fault_on_the_way_out_loses_nothing_of_a_stream() {
     assert_eq!(b.recvmsg(&mut Faulty(4), MsgFlags::empty()).unwrap().len, 4);
     assert_eq!(recv(&b, 10).unwrap(), b"ef");
 }
+
+#[test]
+fn a_refused_datagram_does_not_wake_its_own_sender() {
+    struct Count(AtomicUsize);
+    impl crate::executor::Listener for Count {
+        fn notify(&self, _: PollEvents) -> bool {
+            self.0.fetch_add(1, Ordering::SeqCst);
+            true
+        }
+    }
+    let names: Arc<Namespace> = Arc::default();
+    let (a, _fa) = socket(&names, libc::SOCK_DGRAM);
+    let (b, _fb) = socket(&names, libc::SOCK_DGRAM);
+    while sendto(&a, Some(&b), b"x").is_ok() {}
+    let count = Arc::new(Count(AtomicUsize::new(0)));
+    a.base.queue.add(PollEvents::WRITABLE, false, count.clone());
+    let charged = a.wmem.load(Ordering::SeqCst);
+    assert_eq!(sendto(&a, Some(&b), b"x"), Err(Errno::EAGAIN));
+    assert_eq!(
+        (
+            count.0.load(Ordering::SeqCst),
+            a.wmem.load(Ordering::SeqCst)
+        ),
+        (0, charged)
+    );
+    recv(&b, 1).unwrap();
+    assert!(count.0.load(Ordering::SeqCst) > 0);
+}
