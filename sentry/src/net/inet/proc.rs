@@ -252,9 +252,9 @@ fn if_inet6(stack: &Stack) -> String {
     let mut out = String::new();
     for i in stack.interfaces.all() {
         for a in i.addrs.iter().filter(|a| a.ip.is_ipv6()) {
-            octets16(a.ip)
-                .iter()
-                .for_each(|b| drop(write!(out, "{b:02x}")));
+            for b in octets16(a.ip) {
+                let _ = write!(out, "{b:02x}");
+            }
             // Scope of the host itself, permanent.
             let _ = writeln!(out, " {:02x} {:02x} 10 80 {:>8}", i.index, a.prefix, i.name);
         }
@@ -269,9 +269,9 @@ fn ipv6_route(stack: &Stack) -> String {
     let mut out = unreachable.clone();
     for i in stack.interfaces.all() {
         for a in i.addrs.iter().filter(|a| a.ip.is_ipv6()) {
-            octets16(a.ip)
-                .iter()
-                .for_each(|b| drop(write!(out, "{b:02x}")));
+            for b in octets16(a.ip) {
+                let _ = write!(out, "{b:02x}");
+            }
             let _ = writeln!(
                 out,
                 " 80 {zero} 00 {zero} 00000000 00000002 00000000 80200001 {:>8}",
