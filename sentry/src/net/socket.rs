@@ -60,7 +60,8 @@ pub trait Socket: Send + Sync + Any {
         Err(Errno::EOPNOTSUPP)
     }
 
-    /// accept(2): the next connection; EAGAIN while there is none. Its address is asked for with `peer_name`.
+    /// accept(2): the next connection; EAGAIN while there is none. Its address is asked for with
+    /// [`Socket::accepted_name`].
     fn accept(&self) -> Result<Arc<dyn Socket>> {
         Err(Errno::EOPNOTSUPP)
     }
@@ -103,6 +104,11 @@ pub trait Socket: Send + Sync + Any {
     /// getpeername(2); ENOTCONN.
     fn peer_name(&self) -> Result<SockAddr> {
         Err(Errno::ENOTCONN)
+    }
+
+    /// The peer's name as accept(2) gives it: also of a connection that has ended meanwhile.
+    fn accepted_name(&self) -> Result<SockAddr> {
+        self.peer_name()
     }
 
     /// setsockopt(2). A family looks at its own levels (and at SOL_SOCKET options that it wants to know of or refuse) and

@@ -165,7 +165,7 @@ pub async fn accept4(cx: &Cx, fd: Fd, addr: UserAddr, len: UserRef<i32>, flags: 
     };
     let file = SocketFile::open(Arc::clone(&accepted), file_flags(flags));
     if !addr.is_null() {
-        let name = accepted.peer_name().map_err(|_| Errno::ECONNABORTED)?;
+        let name = accepted.accepted_name().map_err(|_| Errno::ECONNABORTED)?;
         write_address(cx, &name, addr, len)?;
     }
     Ok(number.fill(file, flags & libc::SOCK_CLOEXEC != 0))

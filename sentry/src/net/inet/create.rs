@@ -9,6 +9,9 @@ use crate::task::Cx;
 use arch::{Errno, Result};
 use std::sync::Arc;
 
+/// IPPROTO_MAX.
+const PROTO_MAX: i32 = 263;
+
 /// A protocol that is there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Proto {
@@ -21,7 +24,7 @@ enum Proto {
 fn select(who: Rights, v6: bool, kind: i32, protocol: i32) -> Result<Proto> {
     const ICMPV6: i32 = libc::IPPROTO_ICMPV6;
     match (kind, protocol) {
-        (_, n) if !(0..256).contains(&n) && n != libc::IPPROTO_MPTCP => Err(Errno::EINVAL),
+        (_, n) if !(0..PROTO_MAX).contains(&n) => Err(Errno::EINVAL),
         (libc::SOCK_STREAM, 0 | libc::IPPROTO_TCP) => Ok(Proto::Tcp),
         (libc::SOCK_DGRAM, 0 | libc::IPPROTO_UDP) => Ok(Proto::Udp),
         // Ping sockets: net.ipv4.ping_group_range is empty, as a new network namespace has it.

@@ -23,6 +23,7 @@ const SIOCGIFMTU: u32 = 0x8921;
 const SIOCGIFHWADDR: u32 = 0x8927;
 const SIOCGIFINDEX: u32 = 0x8933;
 const SIOCGIFTXQLEN: u32 = 0x8942;
+const SIOCGIFPFLAGS: u32 = 0x8935;
 const SIOCETHTOOL: u32 = 0x8946;
 const SIOCGMIIPHY: u32 = 0x8947;
 const SIOCGIFMAP: u32 = 0x8970;
@@ -84,7 +85,8 @@ fn request(stack: &Stack, admin: bool, inet: bool, cmd: u32, r: &mut [u8; IFREQ]
                 return Err(Errno::EOPNOTSUPP);
             }
         }
-        SIOCADDRT..=SIOCRTMSG | SIOCSIFLINK..=0x8940 => {
+        SIOCGIFPFLAGS => return Err(Errno::EINVAL),
+        SIOCADDRT..=SIOCRTMSG | SIOCSIFLINK..=0x8937 | 0x8939..=0x8940 => {
             return Err(if admin {
                 Errno::EOPNOTSUPP
             } else {

@@ -15,6 +15,13 @@ const IP_UNICAST_IF: i32 = 50;
 const IP_LOCAL_PORT_RANGE: i32 = 51;
 const IP_PASSSEC: i32 = 18;
 const IPV6_2292PKTINFO: i32 = 2;
+const IPV6_2292HOPOPTS: i32 = 3;
+const IPV6_2292DSTOPTS: i32 = 4;
+const IPV6_2292RTHDR: i32 = 5;
+const IPV6_2292HOPLIMIT: i32 = 8;
+const IPV6_RECVHOPOPTS: i32 = 53;
+const IPV6_RECVRTHDR: i32 = 56;
+const IPV6_RECVDSTOPTS: i32 = 58;
 const IPV6_FLOWINFO: i32 = 11;
 const IPV6_MULTICAST_ALL: i32 = 29;
 const IPV6_RECVERR_RFC4884: i32 = 31;
@@ -65,6 +72,14 @@ bitflags::bitflags! {
         const FLOWINFO6 = 1 << 33;
         const FLOWSEND6 = 1 << 34;
         const PKTINFO6_2292 = 1 << 35;
+        const HOPLIMIT6_2292 = 1 << 36;
+        // Extension headers, of which there never are any.
+        const HOPOPTS6 = 1 << 37;
+        const RTHDR6 = 1 << 38;
+        const DSTOPTS6 = 1 << 39;
+        const HOPOPTS6_2292 = 1 << 40;
+        const RTHDR6_2292 = 1 << 41;
+        const DSTOPTS6_2292 = 1 << 42;
     }
 }
 
@@ -82,6 +97,8 @@ pub struct IpOptions {
     pub mc_ttl: AtomicI32,
     /// Interface of IP_MULTICAST_IF.
     pub mc_if: AtomicU32,
+    /// Address of IP_MULTICAST_IF, as it was given.
+    mc_addr: AtomicU32,
     /// IP_MINTTL.
     min_ttl: AtomicI32,
     /// IP_UNICAST_IF, network order as given.
@@ -117,6 +134,7 @@ impl IpOptions {
             mtu_discover: AtomicI32::new(libc::IP_PMTUDISC_WANT),
             mc_ttl: AtomicI32::new(1),
             mc_if: AtomicU32::new(0),
+            mc_addr: AtomicU32::new(0),
             min_ttl: AtomicI32::new(0),
             unicast_if: AtomicI32::new(0),
             port_range: AtomicU32::new(0),
@@ -251,6 +269,13 @@ fn flag6(name: i32) -> Option<IpFlags> {
         libc::IPV6_RECVTCLASS => IpFlags::TCLASS6,
         libc::IPV6_MULTICAST_LOOP => IpFlags::MC_LOOP6,
         IPV6_2292PKTINFO => IpFlags::PKTINFO6_2292,
+        IPV6_2292HOPOPTS => IpFlags::HOPOPTS6_2292,
+        IPV6_2292DSTOPTS => IpFlags::DSTOPTS6_2292,
+        IPV6_2292RTHDR => IpFlags::RTHDR6_2292,
+        IPV6_2292HOPLIMIT => IpFlags::HOPLIMIT6_2292,
+        IPV6_RECVHOPOPTS => IpFlags::HOPOPTS6,
+        IPV6_RECVRTHDR => IpFlags::RTHDR6,
+        IPV6_RECVDSTOPTS => IpFlags::DSTOPTS6,
         IPV6_DONTFRAG => IpFlags::DONTFRAG6,
         IPV6_AUTOFLOWLABEL => IpFlags::AUTOFLOW6,
         IPV6_RECVPATHMTU => IpFlags::PATHMTU6,
@@ -344,8 +369,10 @@ impl IpOptions {
                 if of.stream {
                     return Err(Errno::EINVAL);
                 }
-                let index = super::udp::multicast::interface4(stack, value, Errno::EADDRNOTAVAIL)?;
+                use super::udp::multicast::{address_in, interface4};
+                let index = interface4(stack, value, Errno::EADDRNOTAVAIL)?;
                 self.mc_if.store(index, Ordering::Relaxed);
+                self.mc_addr.store(address_in(value), Ordering::Relaxed);
             }
             IP_MINTTL => {
                 if value.is_empty() {
@@ -396,12 +423,7 @@ impl IpOptions {
             libc::IP_MTU if of.connected => 65535,
             libc::IP_MTU => return Err(Errno::ENOTCONN),
             libc::IP_MULTICAST_TTL => load(&self.mc_ttl),
-            libc::IP_MULTICAST_IF => {
-                let index = self.mc_if.load(Ordering::Relaxed);
-                return Ok(OptionValue::from_slice(
-                    &super::udp::multicast::address4(stack, index).octets(),
-                ));
-            }
+            libc::IP_MULTICAST_IF => self.mc_addr.load(Ordering::Relaxed).cast_signed(),
             IP_MINTTL => load(&self.min_ttl),
             IP_UNICAST_IF => load(&self.unicast_if),
             IP_LOCAL_PORT_RANGE => self.port_range.load(Ordering::Relaxed).cast_signed(),
@@ -434,9 +456,7 @@ impl IpOptions {
                 IpFlags::TRANSPARENT if v != 0 && !who.admin && !who.raw => {
                     return Err(Errno::EPERM);
                 }
-                IpFlags::MC_LOOP6 | IpFlags::MC_ALL6 | IpFlags::RFC4884_6
-                    if !(0..=1).contains(&v) =>
-                {
+                IpFlags::MC_LOOP6 | IpFlags::RFC4884_6 if !(0..=1).contains(&v) => {
                     return Err(Errno::EINVAL);
                 }
                 _ => {}
@@ -553,7 +573,8 @@ impl IpOptions {
         match (level, family) {
             (libc::IPPROTO_IP, _) => self.get4(stack, of, name),
             (libc::IPPROTO_IPV6, Family::V6) => self.get6(stack, of, name),
-            _ => Err(Errno::ENOPROTOOPT),
+            (_, Family::V4) => Err(Errno::EOPNOTSUPP),
+            (_, Family::V6) => Err(Errno::ENOPROTOOPT),
         }
     }
 }
@@ -601,7 +622,7 @@ mod tests {
     fn an_ipv4_socket_has_no_ipv6_options() {
         let (stack, o) = (Stack::default(), IpOptions::new(false));
         let at = (libc::IPPROTO_IPV6, libc::IPV6_V6ONLY);
-        assert_eq!(o.get(&stack, Family::V4, UDP, at), Err(Errno::ENOPROTOOPT));
+        assert_eq!(o.get(&stack, Family::V4, UDP, at), Err(Errno::EOPNOTSUPP));
         assert!(
             o.get(&stack, Family::V6, UDP, (libc::IPPROTO_IP, libc::IP_TOS))
                 .is_ok()

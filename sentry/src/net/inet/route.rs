@@ -117,6 +117,8 @@ impl Interfaces {
             IpAddr::V6(_) => IpAddr::V6(Ipv6Addr::LOCALHOST),
         };
         if dst.is_multicast() {
+            // Linux gives the loopback interface no IPv6 route for groups, named or not.
+            let oif = if dst.is_ipv4() { oif } else { 0 };
             return match self.by_index(oif) {
                 Some(i) => Ok(Route::Multicast {
                     source,

@@ -535,6 +535,12 @@ impl Conn {
             }
         }
         if dir.queue.len() <= skip {
+            if skip > 0 && !peek && !dir.queue.is_empty() {
+                // A reader at the mark passes it, even with nothing behind it.
+                dir.queue.discard(1);
+                dir.pass_mark();
+                sk.stack.uncharge(1);
+            }
             return match self.nothing(&sides[s], s) {
                 None => Ok((Pieces::new(), true)),
                 Some(e) => Err(e),

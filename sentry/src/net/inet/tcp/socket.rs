@@ -185,7 +185,11 @@ impl TcpSocket {
             return Err(Errno::ENETUNREACH);
         }
         if !local.is_unspecified() && local.is_ipv4() != dst.is_ipv4() {
-            return Err(Errno::ENETUNREACH);
+            return Err(if dst.is_ipv4() {
+                Errno::ENETUNREACH
+            } else {
+                Errno::EAFNOSUPPORT
+            });
         }
         Ok(dst)
     }
@@ -246,7 +250,7 @@ impl TcpSocket {
         };
         if let Some(lease) = &*sk.lease.lock() {
             let handshake = Handshake::new(Arc::clone(sk), tuple(lease.port), deadline);
-            if !stack.conns.reserve(handshake.tuple, &handshake, now()) {
+            if !stack.conns.reserve(&handshake, true, now()) {
                 return Err(Errno::EADDRNOTAVAIL);
             }
             let _ = lease.change(false, |c| c.addr = source);
@@ -254,7 +258,7 @@ impl TcpSocket {
         }
         for _ in 0..PORT_TRIES {
             let range = sk.ip.port_range(stack);
-            let free = |port| stack.conns.is_free(tuple(port), now());
+            let free = |port| stack.conns.is_free(tuple(port), false, now());
             let lease = Lease::connecting(
                 &stack.tcp_ports,
                 range,
@@ -264,7 +268,7 @@ impl TcpSocket {
                 free,
             )?;
             let handshake = Handshake::new(Arc::clone(sk), tuple(lease.port), deadline);
-            if stack.conns.reserve(handshake.tuple, &handshake, now()) {
+            if stack.conns.reserve(&handshake, false, now()) {
                 sk.port_locked.store(false, Ordering::Relaxed);
                 *sk.lease.lock() = Some(lease);
                 return Ok(handshake);
@@ -752,6 +756,13 @@ impl Socket for TcpSocket {
             Phase::Open(conn, side) if conn.state(*side) != TcpState::Close => {
                 Ok(encode(self.sk.family, conn.tuple(*side).remote))
             }
+            _ => Err(Errno::ENOTCONN),
+        }
+    }
+
+    fn accepted_name(&self) -> Result<SockAddr> {
+        match &self.locked().phase {
+            Phase::Open(conn, side) => Ok(encode(self.sk.family, conn.tuple(*side).remote)),
             _ => Err(Errno::ENOTCONN),
         }
     }

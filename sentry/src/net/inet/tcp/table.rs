@@ -72,20 +72,22 @@ impl Table {
 }
 
 impl Conns {
-    /// Whether a new connection may have the pair.
-    pub fn is_free(&self, tuple: Tuple, now: u64) -> bool {
+    /// Whether a new connection may have the pair. `bound`: bind(2) has chosen the port, which
+    /// makes any TIME_WAIT give way.
+    pub fn is_free(&self, tuple: Tuple, bound: bool, now: u64) -> bool {
         let mut t = self.0.lock();
         t.purge(now);
         match t.map.get(&tuple) {
             None => true,
-            Some(Entry::TimeWait(until)) => now + TIME_WAIT_NS >= until + REUSE_AGE_NS,
+            Some(Entry::TimeWait(until)) => bound || now + TIME_WAIT_NS >= until + REUSE_AGE_NS,
             Some(_) => false,
         }
     }
 
     /// Takes the pair for a connect(2); false when somebody has it.
-    pub fn reserve(&self, tuple: Tuple, handshake: &Arc<Handshake>, now: u64) -> bool {
-        if !self.is_free(tuple, now) {
+    pub fn reserve(&self, handshake: &Arc<Handshake>, bound: bool, now: u64) -> bool {
+        let tuple = handshake.tuple;
+        if !self.is_free(tuple, bound, now) {
             return false;
         }
         let mut t = self.0.lock();

@@ -459,13 +459,20 @@ fn urgent_data() {
 #[test]
 fn a_lone_urgent_byte_is_not_readable_as_data() {
     let (c, s, _l) = pair(&stack());
-    c.send(&mut SliceSource(b"!"), None, MsgFlags::OOB).unwrap();
+    let urgent = || c.send(&mut SliceSource(b"!"), None, MsgFlags::OOB).unwrap();
+    urgent();
     assert_eq!(s.readiness(), OUT | PollEvents::PRI);
-    assert_eq!(recv(&s, 1), Err(Errno::EAGAIN));
     send(&c, b"x").unwrap();
     assert_eq!(s.readiness(), IN | OUT | PollEvents::PRI);
     assert_eq!(recv_flags(&s, 9, MsgFlags::PEEK).unwrap().0, b"x");
     assert_eq!(recv(&s, 9).unwrap(), b"x");
+    // A reader passes the mark even where nothing follows it, and the byte is gone.
+    urgent();
+    assert_eq!(recv(&s, 1), Err(Errno::EAGAIN));
+    assert_eq!(s.readiness(), OUT);
+    send(&c, b"y").unwrap();
+    assert_eq!(recv(&s, 9).unwrap(), b"y");
+    assert_eq!(recv_flags(&s, 1, MsgFlags::OOB).err(), Some(Errno::EINVAL));
 }
 
 #[test]

@@ -117,22 +117,10 @@ pub fn interface4(stack: &Stack, value: &[u8], missing: Errno) -> Result<u32> {
     }
 }
 
-/// The IPv4 address of an interface, for getsockopt(IP_MULTICAST_IF).
-pub fn address4(stack: &Stack, index: u32) -> Ipv4Addr {
-    let addrs = stack
-        .interfaces
-        .by_index(index)
-        .map_or(&[][..], |i| &i.addrs);
-    addrs
-        .iter()
-        .find_map(|a| {
-            if let IpAddr::V4(ip) = a.ip {
-                Some(ip)
-            } else {
-                None
-            }
-        })
-        .unwrap_or(Ipv4Addr::UNSPECIFIED)
+/// The address that such a value names, in the bytes it was given.
+pub fn address_in(value: &[u8]) -> u32 {
+    let at = if value.len() >= 8 { 4 } else { 0 };
+    word(value, at).map_or(0, u32::from_ne_bytes)
 }
 
 /// What an option names: a group, and the interface or 0.

@@ -233,6 +233,9 @@ impl Core {
                 if has(IpFlags::HOPLIMIT6) {
                     add(libc::IPPROTO_IPV6, libc::IPV6_HOPLIMIT, &ttl);
                 }
+                if has(IpFlags::HOPLIMIT6_2292) {
+                    add(libc::IPPROTO_IPV6, 8, &ttl);
+                }
                 if has(IpFlags::TCLASS6) {
                     add(
                         libc::IPPROTO_IPV6,

@@ -114,10 +114,11 @@ impl Wishes {
                     let two: [u8; 2] = data.as_slice().try_into().map_err(|_| Errno::EINVAL)?;
                     out.segment = Some(u16::from_ne_bytes(two));
                 }
-                (libc::SOL_SOCKET, _) => {}
-                (libc::IPPROTO_IP | libc::IPPROTO_IPV6 | libc::IPPROTO_UDP, _) => {
-                    return Err(Errno::EINVAL);
-                }
+                (libc::SOL_SOCKET, libc::SO_PRIORITY | libc::SO_MARK) => {}
+                (libc::SOL_SOCKET, _) => return Err(Errno::EINVAL),
+                (libc::IPPROTO_IP, _) if v4 => return Err(Errno::EINVAL),
+                (libc::IPPROTO_IPV6, _) if family == Family::V6 => return Err(Errno::EINVAL),
+                (libc::IPPROTO_UDP, _) => return Err(Errno::EINVAL),
                 _ => {}
             }
         }
@@ -227,7 +228,11 @@ impl UdpSocket {
         if let Some(ip) = wishes.source
             && !sk.stack.interfaces.is_local(ip)
         {
-            return Err(Errno::EINVAL);
+            return Err(if ip.is_ipv4() {
+                Errno::ENETUNREACH
+            } else {
+                Errno::EINVAL
+            });
         }
         let route = sk.stack.interfaces.route(to.ip(), interface)?;
         let (Route::Local { source }

@@ -176,7 +176,11 @@ impl UdpSocket {
             return Err(Errno::ENETUNREACH);
         }
         if !local.is_unspecified() && local.is_ipv4() != dst.is_ipv4() {
-            return Err(Errno::ENETUNREACH);
+            return Err(if dst.is_ipv4() {
+                Errno::ENETUNREACH
+            } else {
+                Errno::EAFNOSUPPORT
+            });
         }
         Ok(Some(dst))
     }
