@@ -267,7 +267,7 @@ impl Tty {
             if state.line.packet && state.line.status != 0 {
                 return Ok(vec![std::mem::take(&mut state.line.status)]);
             }
-            if state.line.out.len() == 0 {
+            if state.line.out.is_empty() {
                 return Err(if state.slave_closed {
                     Errno::EIO
                 } else {
@@ -338,7 +338,7 @@ impl Tty {
     pub(super) fn poll_master(&self) -> PollEvents {
         let state = self.state.lock();
         let mut events = PollEvents::empty();
-        if state.line.out.len() > 0 {
+        if !state.line.out.is_empty() {
             events |= PollEvents::READABLE;
         }
         if state.line.packet && state.line.status != 0 {
@@ -549,7 +549,7 @@ impl State {
         if self.line.out.room() > 0 {
             news.slave |= PollEvents::WRITABLE;
         }
-        if self.line.out.len() > 0 {
+        if !self.line.out.is_empty() {
             news.master |= PollEvents::READABLE;
         }
         if self.line.status != 0 {

@@ -44,6 +44,11 @@ impl Output {
         self.data.len()
     }
 
+    /// Nothing waits.
+    pub fn is_empty(&self) -> bool {
+        self.data.is_empty()
+    }
+
     /// The first `max` bytes, taken.
     pub fn take(&mut self, max: usize) -> Vec<u8> {
         let n = max.min(self.data.len());
