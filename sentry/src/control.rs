@@ -9,6 +9,7 @@ use crate::kernel::Kernel;
 use crate::signal::send_to_group;
 use arch::Signal;
 use arch::abi::{SI_USER, SigInfo};
+use parking_lot::Mutex;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::{Arc, Weak};
@@ -103,7 +104,7 @@ impl Report {
 
 /// The sandbox's end of the socket.
 pub struct Control {
-    fd: Arc<OwnedFd>,
+    server: Arc<Server>,
     _watch: HostWatch,
 }
 
@@ -118,18 +119,27 @@ impl Control {
         on_resize: Option<OnResize>,
     ) -> io::Result<Self> {
         let fd = Arc::new(fd);
-        let server = Server {
+        let server = Arc::new(Server {
             kernel: Arc::downgrade(kernel),
             fd: Arc::clone(&fd),
             on_resize,
-        };
-        let watch = kernel.reactor.watch(Arc::clone(&fd), Arc::new(server))?;
-        Ok(Self { fd, _watch: watch })
+            early: Mutex::new(Some(Vec::new())),
+        });
+        let watch = kernel
+            .reactor
+            .watch(fd, Arc::clone(&server) as Arc<dyn Listener>)?;
+        Ok(Self {
+            server,
+            _watch: watch,
+        })
     }
 
     /// Tells the outside. One that doesn't listen any more doesn't want to know.
     pub fn report(&self, report: &Report) {
-        let _ = crate::host::io::write(self.fd.as_fd(), None, &report.encode());
+        let _ = crate::host::io::write(self.server.fd.as_fd(), None, &report.encode());
+        if *report == Report::Started {
+            self.server.started();
+        }
     }
 }
 
@@ -137,6 +147,9 @@ struct Server {
     kernel: Weak<Kernel>,
     fd: Arc<OwnedFd>,
     on_resize: Option<OnResize>,
+    /// Signals that came before there was anyone to get them; `None` from then on. The lock is held over the sending, so that
+    /// they stay in order.
+    early: Mutex<Option<Vec<u8>>>,
 }
 
 impl Listener for Server {
@@ -145,7 +158,10 @@ impl Listener for Server {
         // Edge triggered: everything that is there. The end of the stream needs no care, the host kills us then.
         while let Ok(n @ 1..) = crate::host::io::read(self.fd.as_fd(), None, &mut packet) {
             match Request::decode(&packet[..n]) {
-                Some(Request::Signal(signal)) => self.signal(signal),
+                Some(Request::Signal(signal)) => match &mut *self.early.lock() {
+                    Some(early) => early.push(signal),
+                    None => self.signal(signal),
+                },
                 Some(Request::Resize(size)) => {
                     if let Some(on_resize) = &self.on_resize {
                         on_resize(size);
@@ -161,6 +177,14 @@ impl Listener for Server {
 }
 
 impl Server {
+    /// The first process runs.
+    fn started(&self) {
+        let mut early = self.early.lock();
+        for signal in early.take().into_iter().flatten() {
+            self.signal(signal);
+        }
+    }
+
     /// As kill(2) from outside the pid namespace: the sender has no id inside.
     fn signal(&self, number: u8) {
         let Some(signal) = Signal::from_raw(number.into()) else {
@@ -168,10 +192,6 @@ impl Server {
         };
         let init = self.kernel.upgrade().and_then(|k| k.tasks.lock().group(1));
         if let Some(init) = init {
-            if signal.is_unstoppable() {
-                init.forced
-                    .store(true, std::sync::atomic::Ordering::Relaxed);
-            }
             // No room for another one of a real-time signal: as for kill(2), it is lost.
             let _ = send_to_group(&init, SigInfo::kill(signal, SI_USER, 0, 0));
         }
