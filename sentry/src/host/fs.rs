@@ -180,7 +180,7 @@ pub fn unlinkat(dir: BorrowedFd<'_>, name: &[u8], dir_itself: bool) -> Result<()
     check(unsafe { libc::unlinkat(dir.as_raw_fd(), name.as_ptr(), flags) })
 }
 
-/// renameat2(2).
+/// renameat2(2), as such: the C library makes it a renameat(2) where there are no flags.
 pub fn renameat2(
     from: BorrowedFd<'_>,
     old: &[u8],
@@ -190,15 +190,17 @@ pub fn renameat2(
 ) -> Result<()> {
     let (old, new) = (cname(old)?, cname(new)?);
     // SAFETY: both strings live over the call.
-    check(unsafe {
-        libc::renameat2(
+    let rc = unsafe {
+        libc::syscall(
+            libc::SYS_renameat2,
             from.as_raw_fd(),
             old.as_ptr(),
             to.as_raw_fd(),
             new.as_ptr(),
             flags,
         )
-    })
+    };
+    if rc < 0 { last() } else { Ok(()) }
 }
 
 /// readlinkat(2) of a name, or of an O_PATH descriptor of a symbolic link for an empty name.
