@@ -1,14 +1,12 @@
 //! fork(2): the copy of the map.
 
-use super::pending::Pending;
-use super::plan::Done;
-use super::span::Span;
 use super::state::{State, Usage};
 use super::vma::{Backing, VmaFlags};
 use super::{Mm, Stop};
 use crate::task::Cx;
 use arch::Result;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use systrap::AddressSpace;
 
 impl Mm {
@@ -18,12 +16,24 @@ impl Mm {
         if self.users() == 1 {
             return Ok(());
         }
-        let claim = |state: &mut State, who: &super::Caller| {
-            state.check_pending(who.tid, Span::ALL)?;
-            state.pending.push(Pending::claim(who.tid, Span::ALL));
-            Ok::<_, Stop>(Done::just(0))
-        };
-        self.change(cx, claim).await.map(drop)
+        loop {
+            let others = {
+                let mut state = self.state.write();
+                let others = state.claim_all(cx.task.tid());
+                self.pending.store(state.pending.len(), Ordering::Release);
+                others
+            };
+            let result = match others {
+                Ok(others) if others.is_empty() => return Ok(()),
+                Ok(others) => self.wait_for(cx, &others).await,
+                Err(Stop::Busy(other)) => self.wait_for(cx, &[other]).await,
+                Err(Stop::Errno(e)) => Err(e),
+            };
+            if result.is_err() {
+                self.actions_performed(cx.task.tid());
+                return result;
+            }
+        }
     }
 
     /// The copy for a child in `space`, after [`Mm::prepare_fork`]. What is marked MADV_DONTFORK is not in it; the

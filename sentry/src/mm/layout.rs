@@ -129,7 +129,12 @@ impl State {
             .or_else(|| self.highest(tid, wish.len, base, PAGE))
             .or_else(|| self.lowest(tid, wish.len, BOTTOM_UP_BASE, TASK_SIZE))
         };
-        found.ok_or(Stop::Errno(Errno::ENOMEM))
+        match (found, self.pending.iter().find(|p| p.tid != tid)) {
+            (Some(at), _) => Ok(at),
+            // What is left may be enough once that is done.
+            (None, Some(other)) => Err(Stop::Busy((other.tid, other.serial))),
+            (None, None) => Err(Stop::Errno(Errno::ENOMEM)),
+        }
     }
 
     fn hint_is_free(&self, tid: Pid, span: Span) -> bool {
@@ -336,5 +341,8 @@ mod tests {
             "its own are in order"
         );
         assert_ne!(s.choose(1, &wish(top - 2 * PAGE, PAGE)), Ok(top - 2 * PAGE));
+        s.pending
+            .push(crate::mm::pending::Pending::claim(3, Span::ALL));
+        assert!(matches!(s.choose(1, &wish(0, PAGE)), Err(Stop::Busy(_))));
     }
 }

@@ -55,7 +55,7 @@ use crate::executor::{PollEvents, WaitQueue};
 use crate::task::{Cx, Deadline, Pid, Task};
 use arch::{Errno, Result};
 use parking_lot::RwLock;
-use pending::Pending;
+use pending::{Pending, PendingId};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use systrap::AddressSpace;
@@ -190,7 +190,7 @@ impl Mm {
         let acts: smallvec::SmallVec<[_; 2]> = done.steps.iter().map(|s| s.act.clone()).collect();
         if !done.steps.is_empty() {
             let base = cx.thread.lock().actions().len();
-            state.pending.push(Pending::new(who.tid, base, done.steps));
+            state.note(Pending::new(who.tid, base, done.steps));
         }
         self.pending.store(state.pending.len(), Ordering::Release);
         drop(state);
@@ -228,39 +228,39 @@ impl Mm {
             let busy = match self.try_change(cx, &mut op) {
                 Ok(answer) => return answer,
                 Err(Stop::Errno(e)) => return Err(e),
-                Err(Stop::Busy(tid)) => tid,
+                Err(Stop::Busy(id)) => id,
             };
-            self.wait_for(cx, busy).await?;
+            self.wait_for(cx, &[busy]).await?;
         }
     }
 
-    /// Waits until thread `busy` has had an event, which it is kicked into.
-    async fn wait_for(&self, cx: &Cx, busy: Pid) -> Result<()> {
-        let task = cx.kernel().tasks.lock().task(busy);
-        match task {
-            Some(task) => {
-                let kicker = task.kicker.lock().clone();
-                if let Some(kicker) = kicker {
-                    kicker.kick();
+    /// Waits, not for long, until the entries are gone. Their threads are kicked into an event.
+    async fn wait_for(&self, cx: &Cx, busy: &[PendingId]) -> Result<()> {
+        for (tid, _) in busy {
+            let task = cx.kernel().tasks.lock().task(*tid);
+            match task {
+                Some(task) => {
+                    let kicker = task.kicker.lock().clone();
+                    if let Some(kicker) = kicker {
+                        kicker.kick();
+                    }
                 }
+                // Gone without another event: its last list was performed before it ended, or went with it.
+                None => self.actions_performed(*tid),
             }
-            // Gone without another event: its last list was performed before it ended, or went with it.
-            None => drop(self.performed(busy)),
         }
         let is_done = || {
-            if self.state.read().pending.iter().any(|p| p.tid == busy) {
+            let state = self.state.read();
+            let there = |id| state.pending.iter().any(|p| (p.tid, p.serial) == id);
+            if busy.iter().any(|id| there(*id)) {
                 Err(Errno::EAGAIN)
             } else {
                 Ok(())
             }
         };
+        let deadline = Some(Deadline::after(BUSY_RETRY));
         match cx
-            .wait(
-                &self.performed,
-                PollEvents::all(),
-                Some(Deadline::after(BUSY_RETRY)),
-                is_done,
-            )
+            .wait(&self.performed, PollEvents::all(), deadline, is_done)
             .await
         {
             Ok(()) | Err(Errno::ETIMEDOUT) => Ok(()),
@@ -305,7 +305,7 @@ impl Mm {
         let acts: Vec<_> = failure.steps.iter().map(|s| s.act.clone()).collect();
         if !failure.steps.is_empty() {
             let base = cx.thread.lock().actions().len();
-            state.pending.push(Pending::new(tid, base, failure.steps));
+            state.note(Pending::new(tid, base, failure.steps));
         }
         self.pending.store(state.pending.len(), Ordering::Release);
         drop(state);

@@ -5,7 +5,7 @@
 //! made. So ranges stay noted until the thread's next event, which shows that its actions are done. The choice of an
 //! address avoids them; a call that names one of them waits.
 
-use super::plan::{Act, OnFail, Step, Steps};
+use super::plan::{Act, OnFail, Step, Steps, Stop};
 use super::span::Span;
 use super::state::State;
 use crate::task::Pid;
@@ -22,6 +22,8 @@ pub struct Pending {
     pub steps: Steps,
     /// A range that nobody else may touch besides those of the steps (fork(2): everything).
     pub claim: Option<Span>,
+    /// Tells it from earlier and later ones.
+    pub serial: u64,
 }
 
 impl Pending {
@@ -32,6 +34,7 @@ impl Pending {
             base,
             steps,
             claim: None,
+            serial: 0,
         }
     }
 
@@ -42,6 +45,7 @@ impl Pending {
             base: 0,
             steps: Steps::new(),
             claim: Some(span),
+            serial: 0,
         }
     }
 
@@ -70,7 +74,35 @@ pub struct Failure {
     pub fatal: bool,
 }
 
+/// Names a pending entry: its thread and its serial number.
+pub type PendingId = (Pid, u64);
+
 impl State {
+    /// Keeps an entry until its thread's next event.
+    pub fn note(&mut self, mut pending: Pending) {
+        self.serial += 1;
+        pending.serial = self.serial;
+        self.pending.push(pending);
+    }
+
+    /// Keeps everybody but `tid` away from everything, from now on until `tid`'s next event. Returns what others have
+    /// yet to perform, which doesn't grow any more; `Busy` if somebody else has such a claim.
+    pub fn claim_all(&mut self, tid: Pid) -> std::result::Result<Vec<PendingId>, Stop> {
+        let others = || self.pending.iter().filter(|p| p.tid != tid);
+        if let Some(other) = others().find(|p| p.claim.is_some()) {
+            return Err(Stop::Busy((other.tid, other.serial)));
+        }
+        let wait_for = others().map(|p| (p.tid, p.serial)).collect();
+        if !self
+            .pending
+            .iter()
+            .any(|p| p.tid == tid && p.claim.is_some())
+        {
+            self.note(Pending::claim(tid, Span::ALL));
+        }
+        Ok(wait_for)
+    }
+
     /// Takes out what thread `tid` has performed by now. To be dropped without the lock.
     pub fn performed(&mut self, tid: Pid) -> Vec<Pending> {
         self.pending.extract_if(.., |p| p.tid == tid).collect()

@@ -164,8 +164,8 @@ pub type Steps = SmallVec<[Step; 2]>;
 pub enum Stop {
     /// The application's error.
     Errno(Errno),
-    /// A thread with this id has yet to perform an action on the same range.
-    Busy(crate::task::Pid),
+    /// A thread has yet to perform actions on the same range.
+    Busy(super::pending::PendingId),
 }
 
 impl From<Errno> for Stop {

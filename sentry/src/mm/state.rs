@@ -138,6 +138,8 @@ pub struct State {
     pub vdso: Option<Vdso>,
     /// Actions that a thread may not have performed yet.
     pub pending: Vec<Pending>,
+    /// Counts them.
+    pub serial: u64,
     /// Mappings that failures have taken out, to be dropped without the lock.
     pub gone: Vec<Vma>,
 }
@@ -231,7 +233,7 @@ impl State {
     pub fn check_pending(&self, tid: Pid, span: Span) -> std::result::Result<(), Stop> {
         for pending in &self.pending {
             if pending.tid != tid && pending.touches(span) {
-                return Err(Stop::Busy(pending.tid));
+                return Err(Stop::Busy((pending.tid, pending.serial)));
             }
         }
         Ok(())

@@ -455,7 +455,7 @@ fn another_threads_pending_range_is_busy() {
     let other = Caller { tid: 2, ..who() };
     assert!(matches!(
         state.munmap(&other, base, 4 * PAGE),
-        Err(Stop::Busy(1))
+        Err(Stop::Busy((1, _)))
     ));
     assert!(state.mprotect(&other, base + PAGE, PAGE, 0).is_ok());
     drop(state.performed(1));
