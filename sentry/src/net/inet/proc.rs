@@ -181,8 +181,8 @@ fn tcp(stack: &Stack, family: Family) -> String {
                 };
                 add(format!("{} 20 4 30 10 -1", line.text(family, 1)));
             }
-            Entry::TimeWait(until) => {
-                if tuple.local.is_ipv4() != (family == Family::V4) {
+            Entry::TimeWait(until, of) => {
+                if of != family {
                     continue;
                 }
                 // In hundredths of a second.
@@ -339,7 +339,7 @@ fn count(stack: &Stack, family: Family) -> (usize, usize, usize) {
         .filter(|l| l.sk.family == family)
         .count();
     let mut waiting = 0;
-    for (tuple, entry) in stack.conns.all(now()) {
+    for (_, entry) in stack.conns.all(now()) {
         match entry {
             Entry::Open(conn, side, _) => {
                 open += usize::from(
@@ -350,9 +350,7 @@ fn count(stack: &Stack, family: Family) -> (usize, usize, usize) {
             Entry::Opening(h) => {
                 open += usize::from(h.upgrade().is_some_and(|h| h.sk.family == family))
             }
-            Entry::TimeWait(_) => {
-                waiting += usize::from(tuple.local.is_ipv4() == (family == Family::V4))
-            }
+            Entry::TimeWait(_, of) => waiting += usize::from(of == family),
         }
     }
     let udp = stack

@@ -217,7 +217,7 @@ impl Conn {
         sk.stack.stats.tcp_curr_estab.dec();
         let until = now() + TIME_WAIT_NS;
         let mut lease = sk.lease.lock();
-        if death.time_wait && sk.stack.conns.time_wait(self.tuple(s), until) {
+        if death.time_wait && sk.stack.conns.time_wait(self.tuple(s), sk.family, until) {
             if let Some(lease) = &*lease {
                 lease.linger(until);
             }

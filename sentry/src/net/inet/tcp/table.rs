@@ -2,6 +2,7 @@
 
 use super::conn::Conn;
 use super::handshake::Handshake;
+use crate::net::inet::addr::Family;
 use crate::net::inet::ports::TIME_WAIT_NS;
 use parking_lot::Mutex;
 use std::collections::{HashMap, VecDeque};
@@ -39,8 +40,8 @@ pub enum Entry {
     Opening(Weak<Handshake>),
     /// An end of a connection; for an orphan, until when at most.
     Open(Weak<Conn>, usize, Option<u64>),
-    /// TIME_WAIT until then.
-    TimeWait(u64),
+    /// TIME_WAIT until then, of a socket of this family.
+    TimeWait(u64, Family),
 }
 
 #[derive(Default)]
@@ -61,7 +62,7 @@ impl Table {
         {
             self.expiring.pop_front();
             // The pair may have had another use since.
-            if let Some(Entry::TimeWait(until) | Entry::Open(_, _, Some(until))) =
+            if let Some(Entry::TimeWait(until, _) | Entry::Open(_, _, Some(until))) =
                 self.map.get(&tuple)
                 && *until == at
             {
@@ -79,7 +80,7 @@ impl Conns {
         t.purge(now);
         match t.map.get(&tuple) {
             None => true,
-            Some(Entry::TimeWait(until)) => bound || now + TIME_WAIT_NS >= until + REUSE_AGE_NS,
+            Some(Entry::TimeWait(until, _)) => bound || now + TIME_WAIT_NS >= until + REUSE_AGE_NS,
             Some(_) => false,
         }
     }
@@ -113,13 +114,13 @@ impl Conns {
     }
 
     /// The pair is kept until `until`. False when there are too many such: it is free.
-    pub fn time_wait(&self, tuple: Tuple, until: u64) -> bool {
+    pub fn time_wait(&self, tuple: Tuple, family: Family, until: u64) -> bool {
         let mut t = self.0.lock();
         if t.expiring.len() >= TIME_WAIT_MAX {
             t.map.remove(&tuple);
             return false;
         }
-        t.map.insert(tuple, Entry::TimeWait(until));
+        t.map.insert(tuple, Entry::TimeWait(until, family));
         t.expiring.push_back((until, tuple));
         true
     }
