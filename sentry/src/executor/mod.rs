@@ -4,7 +4,7 @@
 //! - [`cell`]: a schedulable future and its run state.
 //! - [`worker`]: the threads that poll tasks: one pinned per CPU on the trap rings.
 //! - [`reactor`]: one thread in `epoll_wait` for host descriptors, timers and dead stubs.
-//! - [`timer`]: deadlines.
+//! - [`timer`] has the deadlines.
 //! - [`blocking`]: a few threads for host calls that can sleep.
 //!
 //! # Invariants

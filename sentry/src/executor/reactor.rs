@@ -10,8 +10,11 @@ use std::sync::Arc;
 /// Host descriptors that somebody waits for. The lock is a leaf.
 pub struct Reactor {
     epoll: Epoll,
-    watches: Mutex<(u64, HashMap<u64, Arc<dyn Listener>>)>,
+    watches: Mutex<Watches>,
 }
+
+/// The next key, and the listeners by key.
+type Watches = (u64, HashMap<u64, Arc<dyn Listener>>);
 
 /// A host descriptor's stay in the reactor; dropping it ends it.
 pub struct HostWatch {

@@ -111,10 +111,10 @@ pub fn push(cx: &Cx, info: &SigInfo, action: &SigAction) -> Result<()> {
         }
     }
     let mut blocked = task.signals.lock().mask | action.mask;
-    if action.flags & arch::abi::SA_NODEFER == 0 {
-        if let Some(signal) = info.signal() {
-            blocked.add(signal);
-        }
+    if action.flags & arch::abi::SA_NODEFER == 0
+        && let Some(signal) = info.signal()
+    {
+        blocked.add(signal);
     }
     task.set_mask(blocked);
     Ok(())

@@ -119,6 +119,7 @@ pub struct StopState {
 }
 
 /// A process's signal state.
+#[derive(Default)]
 pub struct GroupSignals {
     /// Sent to the process.
     pub pending: Queue,
@@ -128,15 +129,4 @@ pub struct GroupSignals {
     pub stop: StopState,
     /// Threads parked in the stop.
     pub parked: usize,
-}
-
-impl Default for GroupSignals {
-    fn default() -> Self {
-        Self {
-            pending: Queue::default(),
-            exiting: None,
-            stop: StopState::default(),
-            parked: 0,
-        }
-    }
 }

@@ -24,7 +24,7 @@ pub fn sched_getaffinity(cx: &Cx, pid: Pid, len: u32, mask: UserAddr) -> Result<
     let task = target(cx, pid)?;
     let have = task.affinity();
     let need = have.len();
-    if (len as usize) * 8 < cx.kernel().cpus.count() || len % 8 != 0 {
+    if (len as usize) * 8 < cx.kernel().cpus.count() || !len.is_multiple_of(8) {
         return Err(Errno::EINVAL);
     }
     let n = need.min(len as usize);

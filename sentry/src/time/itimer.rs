@@ -38,9 +38,9 @@ impl TimerTarget for RealTarget {
                 return;
             }
             state.armed = None;
-            if state.interval > 0 {
-                // Skips periods that were missed, keeps the phase.
-                let late = monotonic_ns().saturating_sub(state.deadline) / state.interval;
+            // Skips periods that were missed, keeps the phase.
+            let behind = monotonic_ns().saturating_sub(state.deadline);
+            if let Some(late) = behind.checked_div(state.interval) {
                 state.deadline += state.interval * (late + 1);
                 state.armed = Some(
                     kernel

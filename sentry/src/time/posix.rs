@@ -98,8 +98,9 @@ impl TimerTarget for Target {
                 return;
             }
             let mut expiries = 1;
-            if timer.interval > 0 {
-                expiries += now.saturating_sub(timer.deadline) / timer.interval;
+            let behind = now.saturating_sub(timer.deadline);
+            if let Some(missed) = behind.checked_div(timer.interval) {
+                expiries += missed;
                 timer.deadline = timer
                     .deadline
                     .saturating_add(timer.interval.saturating_mul(expiries));

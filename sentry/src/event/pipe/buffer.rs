@@ -25,6 +25,11 @@ impl Slot {
         &self.data[self.start..self.end]
     }
 
+    /// Whether nothing is in it.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
     /// How many bytes.
     pub fn len(&self) -> usize {
         self.end - self.start
@@ -107,7 +112,7 @@ pub fn consume(slots: &mut Slots, mut n: usize) {
         let step = n.min(slots[0].len());
         slots[0].consume(step);
         n -= step;
-        if slots[0].len() == 0 {
+        if slots[0].is_empty() {
             slots.remove(0);
         }
     }

@@ -5,7 +5,7 @@
 //! - [`fd`]: /proc/PID/fd and fdinfo.
 //! - [`status`]: the texts about one process.
 //! - [`system`]: the texts about the system.
-//! - [`sys`]: /proc/sys.
+//! - [`sys`] is /proc/sys.
 
 pub mod fd;
 mod memory;

@@ -109,7 +109,7 @@ fn filesystems(_: &Kernel) -> String {
 }
 
 fn loadavg(kernel: &Kernel) -> String {
-    let fixed = |n: u64| format!("{}.{:02}", n >> 16, (n & 0xffff) * 100 >> 16);
+    let fixed = |n: u64| format!("{}.{:02}", n >> 16, ((n & 0xffff) * 100) >> 16);
     let [a, b, c] = kernel.loads();
     let tree = kernel.tasks.lock();
     let all = tree.tasks.len();

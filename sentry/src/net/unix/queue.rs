@@ -95,6 +95,11 @@ impl Message {
         &self.data[self.start..self.end]
     }
 
+    /// Whether nothing is in it.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
     /// How many bytes.
     pub fn len(&self) -> usize {
         self.end - self.start
@@ -231,7 +236,7 @@ impl Rx {
         let mut seen = Taken::new();
         let mut left = max;
         for message in &self.messages {
-            if skip >= message.len() && message.len() > 0 {
+            if skip >= message.len() && !message.is_empty() {
                 skip -= message.len();
                 continue;
             }

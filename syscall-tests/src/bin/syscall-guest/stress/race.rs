@@ -347,7 +347,7 @@ fn epoll_with_many_threads_delivers_all() {
         .collect();
     for _ in 0..300 {
         must!(write(w, b"x"));
-        if got.load(SeqCst) % 7 == 0 {
+        if got.load(SeqCst).is_multiple_of(7) {
             std::thread::yield_now();
         }
     }
