@@ -25,11 +25,6 @@ impl Slot {
         &self.data[self.start..self.end]
     }
 
-    /// Whether nothing is in it.
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-
     /// How many bytes.
     pub fn len(&self) -> usize {
         self.end - self.start

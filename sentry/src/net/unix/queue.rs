@@ -95,11 +95,6 @@ impl Message {
         &self.data[self.start..self.end]
     }
 
-    /// Whether nothing is in it.
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-
     /// How many bytes.
     pub fn len(&self) -> usize {
         self.end - self.start

@@ -39,11 +39,6 @@ impl Output {
         }
     }
 
-    /// Whether nothing is in it.
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-
     /// Bytes that wait for the other side.
     pub fn len(&self) -> usize {
         self.data.len()
