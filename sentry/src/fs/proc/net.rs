@@ -8,6 +8,9 @@ use crate::vfs::inode::InodeRef;
 use crate::vfs::walk::Env;
 use arch::{Errno, Result};
 
+/// What isn't the internet's.
+const UNIX: &str = "unix";
+
 struct NetDir {
     proc: Proc,
     ino: u64,
@@ -28,6 +31,16 @@ pub(super) fn inode(proc: &Proc, ino: u64) -> InodeRef {
 
 impl Directory for NetDir {
     fn lookup(&self, _env: &Env<'_>, name: &[u8]) -> Result<InodeRef> {
+        if name == UNIX.as_bytes() {
+            let proc = self.proc.clone();
+            let text = move |_: &Env<'_>| -> Result<Vec<u8>> { Ok(proc.kernel()?.unix.text()) };
+            return Ok(Node::text(
+                self.proc.dev,
+                name_ino(self.ino, name),
+                0o444,
+                text,
+            ));
+        }
         let (name, make) = FILES
             .iter()
             .find(|(n, _)| n.as_bytes() == name)
@@ -46,7 +59,9 @@ impl Directory for NetDir {
     fn list(&self, _env: &Env<'_>) -> Result<Vec<Entry>> {
         Ok(FILES
             .iter()
-            .map(|(name, _)| Entry::new(*name, FileType::Regular))
+            .map(|(name, _)| *name)
+            .chain([UNIX])
+            .map(|name| Entry::new(name, FileType::Regular))
             .collect())
     }
 }

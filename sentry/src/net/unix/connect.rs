@@ -276,6 +276,7 @@ impl UnixSocket {
         }
         dispose(messages);
         self.tell_waiters();
+        self.names.closed(self.base.ino);
         super::rights::collect_soon(self.names.timers.get());
     }
 }

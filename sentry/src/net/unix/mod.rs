@@ -29,6 +29,7 @@ pub use name::{Name, Namespace};
 use super::message::{Control, MsgFlags, Received, SockAddr, Ucred};
 use super::options::{Flags, OptionValue, SocketBase};
 use super::socket::{Shutdown, Socket};
+use crate::event::pidfd::PidFd;
 use crate::executor::PollEvents;
 use crate::task::{Cx, cap};
 use crate::user::{Sink, Source, UserAddr, UserRef};
@@ -177,7 +178,8 @@ impl UnixSocket {
     }
 
     fn with_base(names: Arc<Namespace>, base: SocketBase) -> Arc<Self> {
-        Arc::new_cyclic(|me| Self {
+        let ino = base.ino;
+        let socket = Arc::new_cyclic(|me| Self {
             me: me.clone(),
             base,
             names,
@@ -189,7 +191,48 @@ impl UnixSocket {
             shut: AtomicU8::new(0),
             wmem: AtomicUsize::new(0),
             waiters: Mutex::default(),
-        })
+        });
+        socket.names.opened(ino, &socket.me);
+        socket
+    }
+
+    /// Its line of /proc/net/unix.
+    fn describe(&self, out: &mut Vec<u8>) {
+        let (phase, name) = {
+            let state = self.state.lock();
+            (state.phase, state.name.clone())
+        };
+        let accepts = if phase == Phase::Listening {
+            0x10000
+        } else {
+            0
+        };
+        // SS_UNCONNECTED, SS_CONNECTING, SS_CONNECTED.
+        let status = match phase {
+            Phase::Closed | Phase::Listening => 1,
+            Phase::Connecting => 2,
+            Phase::Established => 3,
+        };
+        let refs = 2 + u32::from(phase == Phase::Established);
+        let kind = self.kind();
+        let line = format!(
+            "{:016x}: {refs:08X} 00000000 {accepts:08X} {kind:04X} {status:02X} {:5}",
+            0, self.base.ino
+        );
+        out.extend_from_slice(line.as_bytes());
+        match &name {
+            Name::Unnamed => {}
+            Name::Path(path) => {
+                out.push(b' ');
+                out.extend_from_slice(path);
+            }
+            Name::Abstract(name) => {
+                out.extend_from_slice(b" @");
+                // NULs of an abstract name are shown so.
+                out.extend(name.iter().map(|&b| if b == 0 { b'@' } else { b }));
+            }
+        }
+        out.push(b'\n');
     }
 
     /// SOCK_STREAM, SOCK_DGRAM or SOCK_SEQPACKET.
@@ -291,6 +334,13 @@ impl UnixSocket {
         }
         control.extend(rights.map(Control::Rights));
         control
+    }
+}
+
+impl Drop for UnixSocket {
+    fn drop(&mut self) {
+        // One that never got a file was never released.
+        self.names.closed(self.base.ino);
     }
 }
 
@@ -468,7 +518,7 @@ impl Socket for UnixSocket {
         self.base.set_option(cx, name, value)
     }
 
-    fn get_option(&self, _: &Cx, level: i32, name: i32, room: usize) -> Result<OptionValue> {
+    fn get_option(&self, cx: &Cx, level: i32, name: i32, room: usize) -> Result<OptionValue> {
         if level != libc::SOL_SOCKET {
             return Err(Errno::EOPNOTSUPP);
         }
@@ -489,6 +539,22 @@ impl Socket for UnixSocket {
                 let peer = self.state.lock().peer_cred.clone().ok_or(Errno::ENODATA)?;
                 // With too little room the layer answers ERANGE, and how much it takes.
                 Ok(OptionValue::from_slice(bytemuck::cast_slice(&peer.groups)))
+            }
+            arch::abi::SO_PEERPIDFD => {
+                let peer = self.state.lock().peer_cred.clone().ok_or(Errno::ENODATA)?;
+                // A process that has ended has no descriptor any more.
+                let group = cx
+                    .kernel()
+                    .tasks
+                    .lock()
+                    .group(peer.cred.pid)
+                    .ok_or(Errno::ESRCH)?;
+                let limit = cx.task.group.rlimit(libc::RLIMIT_NOFILE);
+                let fd = cx
+                    .task
+                    .files()
+                    .install(PidFd::open(group, 0), true, limit)?;
+                Ok(OptionValue::from_slice(&fd.0.to_ne_bytes()))
             }
             _ => self.base.get_option(name, room),
         }

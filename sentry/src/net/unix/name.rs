@@ -5,7 +5,7 @@ use crate::event::timerfd::HasTimers;
 use crate::net::SockAddr;
 use arch::{Errno, Result};
 use parking_lot::Mutex;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Weak};
 
 /// Bytes of `sun_family`.
@@ -75,9 +75,11 @@ struct Table {
     /// By socket type and name.
     names: HashMap<(i32, Arc<[u8]>), Weak<UnixSocket>>,
     next_auto: u32,
+    /// All sockets that are open or wait for accept(2), by inode number.
+    open: BTreeMap<u64, Weak<UnixSocket>>,
 }
 
-/// The abstract names of a network namespace. The lock is a leaf.
+/// The sockets and abstract names of a network namespace. The lock is a leaf.
 #[derive(Default)]
 pub struct Namespace {
     table: Mutex<Table>,
@@ -136,14 +138,33 @@ impl Namespace {
         }
     }
 
-    /// All abstract names with their sockets (/proc/net/unix).
-    pub fn list(&self) -> Vec<Arc<UnixSocket>> {
-        self.table
+    /// A socket has been made.
+    pub(super) fn opened(&self, ino: u64, socket: &Weak<UnixSocket>) {
+        self.table.lock().open.insert(ino, socket.clone());
+    }
+
+    /// It is gone.
+    pub(super) fn closed(&self, ino: u64) {
+        self.table.lock().open.remove(&ino);
+    }
+
+    /// The text of /proc/net/unix.
+    pub fn text(&self) -> Vec<u8> {
+        // Upgraded references may be the last ones: they go after the lock.
+        let sockets: Vec<_> = self
+            .table
             .lock()
-            .names
+            .open
             .values()
             .filter_map(Weak::upgrade)
-            .collect()
+            .collect();
+        let mut out = b"Num       RefCount Protocol Flags    Type St Inode Path
+"
+        .to_vec();
+        for socket in sockets {
+            socket.describe(&mut out);
+        }
+        out
     }
 }
 
