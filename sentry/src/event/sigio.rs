@@ -1,4 +1,5 @@
-//! O_ASYNC: a signal to the owner of a description when it becomes ready (fcntl(2), F_SETOWN, F_SETSIG).
+//! O_ASYNC: a signal to the owner of a description when it becomes ready (fcntl(2), F_SETOWN, F_SETSIG). SIGURG: one
+//! to the owner of a socket when urgent data come, which needs no O_ASYNC.
 //!
 //! A wait queue notifies under locks; the signal is sent by the reactor, under none.
 
@@ -16,11 +17,13 @@ use std::sync::{Arc, Weak};
 
 /// The one watcher of this kind that a file has. Others count up from 1.
 const KEY: u64 = u64::MAX;
+/// The one for SIGURG.
+const URGENT_KEY: u64 = u64::MAX - 1;
 /// F_OWNER_TID, F_OWNER_PID; the third is a process group.
 const OWNER_TID: i32 = 0;
 const OWNER_PID: i32 = 1;
 
-/// A description with O_ASYNC.
+/// A description with O_ASYNC, or a socket with an owner.
 struct SigIo {
     me: Weak<SigIo>,
     kernel: Weak<Kernel>,
@@ -29,6 +32,8 @@ struct SigIo {
     fd: i32,
     /// Whose right to signal the owner counts.
     creds: Arc<Creds>,
+    /// SIGURG for urgent data, rather than SIGIO for readiness.
+    urgent: bool,
     /// What has happened since the last signal.
     happened: AtomicU32,
     wait: Mutex<Option<WaitId>>,
@@ -39,24 +44,43 @@ pub fn update(cx: &Cx, file: &Arc<File>, fd: i32, on: bool) {
     if let Some(old) = file.take_watcher(KEY) {
         old.file_gone(&*file.ops);
     }
-    let Some(queue) = file.ops.wait_queue().filter(|_| on && supported(file)) else {
+    if !on || !supported(file) {
+        return;
+    }
+    let mut interest = PollEvents::empty();
+    interest.set(PollEvents::READABLE, file.readable());
+    interest.set(PollEvents::WRITABLE, file.writable());
+    watch(cx, file, fd, interest, false);
+}
+
+/// A socket has got another owner: it hears of urgent data.
+pub fn watch_urgent(cx: &Cx, file: &Arc<File>) {
+    if let Some(old) = file.take_watcher(URGENT_KEY) {
+        old.file_gone(&*file.ops);
+    }
+    if crate::net::SocketFile::of(file).is_ok() && file.owner.lock().id != 0 {
+        watch(cx, file, -1, PollEvents::PRI, true);
+    }
+}
+
+fn watch(cx: &Cx, file: &Arc<File>, fd: i32, interest: PollEvents, urgent: bool) {
+    let Some(queue) = file.ops.wait_queue() else {
         return;
     };
+
     let sigio = Arc::new_cyclic(|me| SigIo {
         me: me.clone(),
         kernel: Arc::downgrade(cx.kernel()),
         file: Arc::downgrade(file),
         fd,
         creds: cx.task.creds(),
+        urgent,
         happened: AtomicU32::new(0),
         wait: Mutex::new(None),
     });
-    let mut interest = PollEvents::empty();
-    interest.set(PollEvents::READABLE, file.readable());
-    interest.set(PollEvents::WRITABLE, file.writable());
     let id = queue.add(interest, false, sigio.clone());
     *sigio.wait.lock() = Some(id);
-    file.add_watcher(KEY, sigio);
+    file.add_watcher(if urgent { URGENT_KEY } else { KEY }, sigio);
 }
 
 /// Pipes, sockets and terminals; of the event descriptors only inotify.
@@ -76,6 +100,9 @@ impl FileWatcher for SigIo {
 
 impl Listener for SigIo {
     fn notify(&self, events: PollEvents) -> bool {
+        if self.urgent && !events.contains(PollEvents::PRI) {
+            return false;
+        }
         if self.happened.fetch_or(events.bits(), Ordering::SeqCst) == 0
             && let (Some(kernel), Some(me)) = (self.kernel.upgrade(), self.me.upgrade())
         {
@@ -94,6 +121,9 @@ impl TimerTarget for SigIo {
         let owner = *file.owner.lock();
         if owner.id == 0 {
             return;
+        }
+        if self.urgent {
+            return self.send(&kernel, owner, SigInfo::kernel(Signal::SIGURG));
         }
         let (code, band) = band(happened);
         let info = match Signal::from_raw(owner.signal) {

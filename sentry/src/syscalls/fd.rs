@@ -3,6 +3,7 @@
 use super::Fd;
 use super::lock::{self, OfdKind};
 use crate::event::pipe::PipeEnd;
+use crate::net::SocketFile;
 use crate::task::Cx;
 use crate::user::{UserAddr, UserRef};
 use crate::vfs::file::FileOwner;
@@ -135,7 +136,11 @@ pub async fn fcntl(cx: &Cx, fd: Fd, cmd: i32, arg: u64) -> Result<u64> {
             .await
         }
         libc::F_GETOWN => Ok(owner_number(&file)),
-        libc::F_SETOWN => set_owner(cx, &file, arg as i32).map(|()| 0),
+        libc::F_SETOWN => {
+            set_owner(cx, &file, arg as i32)?;
+            crate::event::sigio::watch_urgent(cx, &file);
+            Ok(0)
+        }
         F_GETOWN_EX => {
             let owner = *file.owner.lock();
             cx.write_obj(UserRef::new(UserAddr(arg)), &[owner.kind, owner.id])?;
@@ -147,8 +152,11 @@ pub async fn fcntl(cx: &Cx, fd: Fd, cmd: i32, arg: u64) -> Result<u64> {
                 return Err(Errno::EINVAL);
             }
             owner_exists(cx, kind, id)?;
-            let mut owner = file.owner.lock();
-            (owner.kind, owner.id) = (kind, id);
+            {
+                let mut owner = file.owner.lock();
+                (owner.kind, owner.id) = (kind, id);
+            }
+            crate::event::sigio::watch_urgent(cx, &file);
             Ok(0)
         }
         F_GETSIG => Ok(file.owner.lock().signal as u64),
@@ -168,6 +176,10 @@ pub async fn fcntl(cx: &Cx, fd: Fd, cmd: i32, arg: u64) -> Result<u64> {
     }
 }
 
+const FIOSETOWN: u64 = 0x8901;
+const SIOCSPGRP: u64 = 0x8902;
+const FIOGETOWN: u64 = 0x8903;
+const SIOCGPGRP: u64 = 0x8904;
 const F_SETSIG: i32 = 10;
 const F_GETSIG: i32 = 11;
 const F_SETOWN_EX: i32 = 15;
@@ -247,6 +259,17 @@ pub fn ioctl(cx: &Cx, fd: Fd, cmd: u32, arg: u64) -> Result<u64> {
         libc::FIONBIO => {
             let on: i32 = cx.read_obj(UserRef::new(UserAddr(arg)))?;
             set_flag(&file, libc::O_NONBLOCK, on != 0)
+        }
+        FIOSETOWN | SIOCSPGRP if SocketFile::of(&file).is_ok() => {
+            let who: i32 = cx.read_obj(UserRef::new(UserAddr(arg)))?;
+            set_owner(cx, &file, who)?;
+            crate::event::sigio::watch_urgent(cx, &file);
+            Ok(0)
+        }
+        FIOGETOWN | SIOCGPGRP if SocketFile::of(&file).is_ok() => {
+            let owner = owner_number(&file) as i32;
+            cx.write_obj(UserRef::new(UserAddr(arg)), &owner)?;
+            Ok(0)
         }
         libc::FIOASYNC => {
             let on: i32 = cx.read_obj(UserRef::new(UserAddr(arg)))?;

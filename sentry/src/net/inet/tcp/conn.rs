@@ -23,6 +23,9 @@ use std::net::SocketAddr;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
 
+/// What a change of state may mean to those who wait. Not PRI: that is urgent data, for which SIGURG goes out.
+pub(super) const CHANGE: PollEvents = PollEvents::all().difference(PollEvents::PRI);
+
 /// Sends up to this size go through a buffer on the stack and join what is queued.
 const SMALL: usize = 2048;
 
@@ -249,7 +252,7 @@ impl Conn {
                 after.promote = after.promote.take().or(inner.sides[s].deferred.take());
                 self.ends[s].done.store(true, Ordering::SeqCst);
                 self.ends[s].add_shutdown(RCV_SHUTDOWN);
-                after.wake[s] |= PollEvents::all();
+                after.wake[s] |= CHANGE;
             }
         }
         for s in self.sides() {
@@ -262,7 +265,7 @@ impl Conn {
                     released: side.released,
                 });
                 self.ends[s].add_shutdown(SHUTDOWN_MASK);
-                after.wake[s] |= PollEvents::all();
+                after.wake[s] |= CHANGE;
             }
         }
     }
@@ -300,7 +303,7 @@ impl Conn {
             released: inner.sides[s].released,
         });
         self.ends[s].add_shutdown(SHUTDOWN_MASK);
-        after.wake[s] |= PollEvents::all();
+        after.wake[s] |= CHANGE;
     }
 
     /// Cuts what end `s` has written down to `keep` bytes.

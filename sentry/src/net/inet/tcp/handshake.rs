@@ -1,8 +1,8 @@
 //! Connecting: from connect(2) to a connection, at once or when a listener's queue has room.
 
-use super::conn::Conn;
+use super::conn::{CHANGE, Conn};
 use super::table::Tuple;
-use crate::executor::{PollEvents, TimerId, TimerTarget};
+use crate::executor::{TimerId, TimerTarget};
 use crate::net::inet::sk::{SHUTDOWN_MASK, Sk};
 use crate::net::inet::stack::Stack;
 use arch::Errno;
@@ -81,7 +81,7 @@ impl Handshake {
     /// Tells the socket's waiters.
     pub fn wake(&self) {
         self.disarm();
-        self.sk.base.queue.notify(PollEvents::all());
+        self.sk.base.queue.notify(CHANGE);
     }
 
     fn disarm(&self) {

@@ -3,7 +3,7 @@
 //! A connect(2) that finds room in the queue is connected before accept(2) knows of it. One that doesn't stays in SYN_SENT and
 //! gets the place that the next accept(2) frees, where on a network it would send its SYN again.
 
-use super::conn::Conn;
+use super::conn::{CHANGE, Conn};
 use super::handshake::{Handshake, dispatch};
 use super::options::TcpOptions;
 use super::table::Tuple;
@@ -240,7 +240,7 @@ impl Listener {
                 dispatch(&self.sk.stack, &handshake);
             }
         }
-        self.sk.base.queue.notify_all();
+        self.sk.base.queue.notify(CHANGE);
     }
 }
 

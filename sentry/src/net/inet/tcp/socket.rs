@@ -1,6 +1,6 @@
 //! The TCP socket: `inet_stream_ops` and `tcp_prot` of the kernel.
 
-use super::conn::Conn;
+use super::conn::{CHANGE, Conn};
 use super::handshake::{Handshake, Progress, dispatch};
 use super::listen::{Child, Listener};
 use super::options::{TcpInfo, TcpOptions};
@@ -352,7 +352,7 @@ impl TcpSocket {
             self.unlisten(&mut st, &listener);
         }
         drop(st);
-        self.sk.base.queue.notify_all();
+        self.sk.base.queue.notify(CHANGE);
     }
 
     fn unlisten(&self, st: &mut State, listener: &Arc<Listener>) {
@@ -561,7 +561,7 @@ impl TcpSocket {
             }
         };
         drop(st);
-        self.sk.base.queue.notify_all();
+        self.sk.base.queue.notify(CHANGE);
         result
     }
 
