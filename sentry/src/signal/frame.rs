@@ -184,8 +184,9 @@ pub fn sigreturn(cx: &Cx) -> Result<()> {
         rflags: (regs.rflags & !FIX_EFLAGS) | (m.eflags & FIX_EFLAGS),
         ..regs
     };
-    // A jump out of the application's half could only fault in the stub.
-    if restored.rip >= systrap::layout::TASK_SIZE {
+    // The vDSO lies in the stub's area, so code there may have been interrupted. (A jump to the stub's text is no more than the
+    // application can do without us.)
+    if restored.rip >= systrap::layout::STUB_END {
         return Err(Errno::EFAULT);
     }
     {
