@@ -257,21 +257,25 @@ pub fn chown(fd: BorrowedFd<'_>, uid: u32, gid: u32) -> Result<()> {
     check(unsafe { libc::fchownat(fd.as_raw_fd(), c"".as_ptr(), uid, gid, flags) })
 }
 
-/// utimensat(2) of what is behind a descriptor; `None` leaves a time. Times are seconds and nanoseconds.
-pub fn utimes(
-    fd: BorrowedFd<'_>,
-    atime: Option<(i64, u32)>,
-    mtime: Option<(i64, u32)>,
-) -> Result<()> {
-    let spec = |t: Option<(i64, u32)>| match t {
-        Some((sec, nsec)) => libc::timespec {
-            tv_sec: sec,
-            tv_nsec: i64::from(nsec),
-        },
-        None => libc::timespec {
-            tv_sec: 0,
-            tv_nsec: libc::UTIME_OMIT,
-        },
+/// A time for [`utimes`].
+#[derive(Clone, Copy, Debug)]
+pub enum SetTime {
+    /// The host's present, by its own clock.
+    Now,
+    Omit,
+    /// Seconds and nanoseconds.
+    At(i64, u32),
+}
+
+/// utimensat(2) of what is behind a descriptor.
+pub fn utimes(fd: BorrowedFd<'_>, atime: SetTime, mtime: SetTime) -> Result<()> {
+    let spec = |t| {
+        let (tv_sec, tv_nsec) = match t {
+            SetTime::Now => (0, libc::UTIME_NOW),
+            SetTime::Omit => (0, libc::UTIME_OMIT),
+            SetTime::At(sec, nsec) => (sec, i64::from(nsec)),
+        };
+        libc::timespec { tv_sec, tv_nsec }
     };
     let times = [spec(atime), spec(mtime)];
     let flags = libc::AT_EMPTY_PATH;

@@ -18,6 +18,7 @@ pub mod lock;
 pub mod memfd;
 pub mod message;
 pub mod mm;
+pub mod mount;
 pub mod numa;
 pub mod open;
 pub mod path;

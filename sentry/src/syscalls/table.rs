@@ -4,7 +4,7 @@
 //! the dispatcher and the rows that `runsc syscalls` and docs/SYSCALLS.md show. What has no row is ENOSYS and is counted.
 
 use super::{Arg, IntoRet, Row, Support};
-use super::{attr, copy, dir, fd, lock, open, path, rw, xattr};
+use super::{attr, copy, dir, fd, lock, mount, open, path, rw, xattr};
 use super::{cred, limits, prctl, process, sched, signal, system, time};
 use super::{epoll, event, message, pipe, poll, socket, splice};
 use super::{futex, memfd, mm, numa, shm, vm};
@@ -99,6 +99,10 @@ syscalls! {
     CHROOT => sync path::chroot(0) Full;
     GETCWD => sync path::getcwd(0 1) Full;
     UMASK => sync path::umask(0) Full;
+    MOUNT => sync mount::mount(0 1 2 3 4) Partial("tmpfs, proc, devpts, binds, moves, remounts; mounts are private: MS_SHARED is EINVAL");
+    UMOUNT2 => sync mount::umount2(0 1) Partial("no MNT_EXPIRE (EINVAL)");
+    PIVOT_ROOT => sync mount::pivot_root(0 1) Full;
+    UNSHARE => sync mount::unshare(0) Partial("CLONE_FILES, CLONE_FS, CLONE_NEWNS; other namespaces are EINVAL");
     STAT => sync attr::stat(0 1) Full;
     LSTAT => sync attr::lstat(0 1) Full;
     FSTAT => sync attr::fstat(0 1) Full;

@@ -37,9 +37,8 @@ const fn has(flags: u64, flag: i32) -> bool {
 const CLONE_CLEAR_SIGHAND: u64 = 1 << 32;
 /// CLONE_INTO_CGROUP of clone3(2).
 const CLONE_INTO_CGROUP: u64 = 1 << 33;
-/// Namespaces of its own: refused with EPERM without the capability, else EINVAL until they exist here.
-const NAMESPACES: u64 = (libc::CLONE_NEWNS
-    | libc::CLONE_NEWUTS
+/// Namespaces of its own (but for mounts): refused with EPERM without the capability, else EINVAL until they exist here.
+const NAMESPACES: u64 = (libc::CLONE_NEWUTS
     | libc::CLONE_NEWIPC
     | libc::CLONE_NEWUSER
     | libc::CLONE_NEWPID
@@ -60,6 +59,10 @@ fn check(cx: &Cx, req: &CloneRequest) -> Result<()> {
         || f & CLONE_INTO_CGROUP != 0
     {
         return Err(Errno::EINVAL);
+    }
+    let new_mounts = has(f, libc::CLONE_NEWNS);
+    if new_mounts && !cx.task.creds().has_cap(super::cap::SYS_ADMIN) {
+        return Err(Errno::EPERM);
     }
     if f & NAMESPACES != 0 {
         let user_only = f & NAMESPACES == libc::CLONE_NEWUSER as u64;
@@ -287,6 +290,8 @@ impl Task {
         let parent = &cx.task;
         let fs = if has(req.flags, libc::CLONE_FS) {
             parent.fs()
+        } else if has(req.flags, libc::CLONE_NEWNS) {
+            parent.fs().fork_namespace()
         } else {
             parent.fs().fork()
         };

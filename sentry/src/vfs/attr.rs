@@ -242,4 +242,7 @@ pub struct SetAttr {
     pub size: Option<u64>,
     pub atime: Option<Timestamp>,
     pub mtime: Option<Timestamp>,
+    /// The time given is the present: a host takes its own.
+    pub atime_now: bool,
+    pub mtime_now: bool,
 }

@@ -130,6 +130,8 @@ pub fn utimes(env: &Env<'_>, place: &Path, atime: SetTime, mtime: SetTime) -> Re
     inode.set_attr(&SetAttr {
         atime: pick(atime),
         mtime: pick(mtime),
+        atime_now: atime == SetTime::Now,
+        mtime_now: mtime == SetTime::Now,
         ..SetAttr::default()
     })?;
     notify::path(place, libc::IN_ATTRIB);

@@ -29,6 +29,9 @@ bitflags::bitflags! {
     }
 }
 
+/// Mounts of one namespace at most (fs.mount-max).
+const MAX_MOUNTS: usize = 10_000;
+
 static NEXT_ID: AtomicU64 = AtomicU64::new(1);
 /// Counts changes to any mount tree: scoped walks notice them at `..`.
 pub(super) static MOUNT_SEQ: AtomicU64 = AtomicU64::new(0);
@@ -48,7 +51,7 @@ pub struct Mount {
     /// Mounts on dentries of this one, by the dentry's address (which a mount holds).
     children: RwLock<HashMap<usize, Arc<Mount>>>,
     /// Propagation, for mountinfo and mount(2).
-    pub(super) propagation: Mutex<Propagation>,
+    propagation: Mutex<Propagation>,
 }
 
 #[derive(Default)]
@@ -83,6 +86,11 @@ impl Mount {
             children: RwLock::default(),
             propagation: Mutex::default(),
         })
+    }
+
+    /// How mounts beneath spread.
+    pub fn propagation(&self) -> parking_lot::MutexGuard<'_, Propagation> {
+        self.propagation.lock()
     }
 
     /// The file system.
@@ -171,6 +179,13 @@ impl Drop for Mount {
             on.mounts.fetch_sub(1, Ordering::AcqRel);
         }
         self.root.sb.unmounted();
+        // Down the tree in a loop: mounts may stand on each other higher than the stack is deep.
+        let mut doomed: Vec<_> = self.children.get_mut().drain().map(|(_, m)| m).collect();
+        while let Some(mount) = doomed.pop() {
+            if let Some(mut mount) = Arc::into_inner(mount) {
+                doomed.extend(mount.children.get_mut().drain().map(|(_, m)| m));
+            }
+        }
     }
 }
 
@@ -228,9 +243,26 @@ impl MountNamespace {
         if at.dentry.is_deleted() {
             return Err(Errno::ENOENT);
         }
+        if self.holds(MAX_MOUNTS) {
+            return Err(Errno::ENOSPC);
+        }
         mount.attach(&at);
         self.notify();
         Ok(())
+    }
+
+    /// Whether there are at least `n` mounts.
+    fn holds(&self, n: usize) -> bool {
+        let mut todo = vec![self.root()];
+        let mut count = 0;
+        while let Some(mount) = todo.pop() {
+            count += 1;
+            if count >= n {
+                return true;
+            }
+            todo.extend(mount.children.read().values().cloned());
+        }
+        false
     }
 
     /// umount2(2) of a mount of this namespace: EBUSY if others are mounted on it or (without `detach`) it is used;
@@ -278,16 +310,22 @@ impl MountNamespace {
         Ok(())
     }
 
-    /// pivot_root(2), after its checks: the mount `new` becomes the root, the old root goes to `put_old`.
-    pub fn pivot(&self, new: &Arc<Mount>, put_old: &Path) -> Result<()> {
+    /// pivot_root(2), after its checks: `new` comes to where `old` is, the caller's root, and `old` goes to `put_old`.
+    pub fn pivot(&self, old: &Path, new: &Path, put_old: &Path) -> Result<()> {
         let _change = self.change.lock();
-        if new.mountpoint().is_none() {
+        if new.mount.mountpoint().is_none() {
             return Err(Errno::EINVAL);
         }
-        let old = self.root();
-        new.detach();
-        old.attach(put_old);
-        *self.root.write() = Arc::clone(new);
+        let above = old.mount.mountpoint();
+        new.mount.detach();
+        match above {
+            Some(above) => {
+                old.mount.detach();
+                new.mount.attach(&above);
+            }
+            None => *self.root.write() = Arc::clone(&new.mount),
+        }
+        old.mount.attach(&put_old.clone().follow_mounts());
         self.notify();
         Ok(())
     }
@@ -296,7 +334,8 @@ impl MountNamespace {
     pub fn copy(&self) -> (Arc<Self>, HashMap<u64, Arc<Mount>>) {
         let _change = self.change.lock();
         let mut map = HashMap::new();
-        let root = copy_tree(&self.root(), &mut map);
+        let old = self.root();
+        let root = copy_tree(&old, &old.root, false, &mut map);
         (Self::new(root), map)
     }
 
@@ -329,14 +368,24 @@ impl MountNamespace {
     }
 }
 
-/// A copy of `mount` and all that is mounted below it, nowhere yet. For CLONE_NEWNS and MS_BIND|MS_REC.
-pub fn copy_tree(mount: &Arc<Mount>, map: &mut HashMap<u64, Arc<Mount>>) -> Arc<Mount> {
-    let copy = |m: &Arc<Mount>| {
-        let new = Mount::new(Arc::clone(&m.root), &m.source, m.flags());
+/// A copy of what is at `from` and of all that is mounted below it but what is unbindable; nowhere yet (MS_BIND|MS_REC).
+pub fn bind_tree(from: &Path) -> Arc<Mount> {
+    copy_tree(&from.mount, &from.dentry, true, &mut HashMap::new())
+}
+
+/// A copy of `mount` with `root` as its root, and of what is mounted below that; nowhere yet. `map` gets new mounts by old ids.
+fn copy_tree(
+    mount: &Arc<Mount>,
+    root: &Arc<Dentry>,
+    bind: bool,
+    map: &mut HashMap<u64, Arc<Mount>>,
+) -> Arc<Mount> {
+    let copy = |m: &Arc<Mount>, root: &Arc<Dentry>| {
+        let new = Mount::new(Arc::clone(root), &m.source, m.flags());
         *new.propagation.lock() = *m.propagation.lock();
         new
     };
-    let top = copy(mount);
+    let top = copy(mount, root);
     map.insert(mount.id, Arc::clone(&top));
     let mut todo = vec![(Arc::clone(mount), Arc::clone(&top))];
     while let Some((old, new)) = todo.pop() {
@@ -344,7 +393,11 @@ pub fn copy_tree(mount: &Arc<Mount>, map: &mut HashMap<u64, Arc<Mount>>) -> Arc<
             let Some(at) = child.mountpoint() else {
                 continue;
             };
-            let fresh = copy(&child);
+            let outside = Arc::ptr_eq(&old, mount) && !root.is_ancestor_of(&at.dentry);
+            if bind && (outside || *child.propagation.lock() == Propagation::Unbindable) {
+                continue;
+            }
+            let fresh = copy(&child, &child.root);
             fresh.attach(&Path {
                 mount: Arc::clone(&new),
                 dentry: at.dentry,

@@ -200,22 +200,29 @@ impl<'e> Walk<'e, '_> {
             self.may_search()?;
             let rest = &self.text[self.pos..];
             let len = rest.iter().position(|&b| b == b'/').unwrap_or(rest.len());
-            let name = rest[..len].to_vec();
-            let slash = rest.len() > len;
-            let is_last = rest[len..].iter().all(|&b| b == b'/');
-            self.pos += len;
+            let (name, after) = rest.split_at(len);
+            let is_last = after.iter().all(|&b| b == b'/');
             if is_last {
-                return Ok(match &name[..] {
+                let last = match name {
                     b"." => Last::Dot,
                     b".." => Last::DotDot,
-                    _ => Last::Name { name, slash },
-                });
+                    _ => Last::Name {
+                        name: name.to_vec(),
+                        slash: !after.is_empty(),
+                    },
+                };
+                self.pos += len;
+                return Ok(last);
             }
-            match &name[..] {
-                b"." => {}
-                b".." => self.dotdot()?,
+            match name {
+                b"." => self.pos += len,
+                b".." => {
+                    self.pos += len;
+                    self.dotdot()?;
+                }
                 _ => {
-                    let dentry = self.child(&name)?.ok_or(Errno::ENOENT)?;
+                    let dentry = self.child(name)?.ok_or(Errno::ENOENT)?;
+                    self.pos += len;
                     self.enter(dentry, true)?;
                     if self.cur.inode().file_type() != FileType::Directory {
                         return Err(Errno::ENOTDIR);

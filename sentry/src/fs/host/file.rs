@@ -30,7 +30,7 @@ impl HostFile {
         let write = if mode == libc::O_RDONLY {
             None
         } else {
-            Some(inode.write_fd()?)
+            Some(inode.write_fd(mode == libc::O_RDWR)?)
         };
         let read = match (&write, mode) {
             (_, libc::O_WRONLY) => None,

@@ -50,10 +50,12 @@ struct Handles {
     /// O_PATH.
     path: Option<Arc<OwnedFd>>,
     read: Option<Arc<OwnedFd>>,
-    /// For writing, and for reading where the host allows both.
+    /// For writing and reading, of a file that was just made or has no name.
     write: Option<Arc<OwnedFd>>,
     open_read: Weak<OwnedFd>,
     open_write: Weak<OwnedFd>,
+    /// The host has refused to open it for reading too.
+    write_only: bool,
 }
 
 struct Cached {
@@ -167,7 +169,7 @@ impl HostInode {
         let known = self.shared.known(&key);
         if let Some(known) = known.filter(|k| k.kind == kind) {
             known.seen_at(here, name);
-            known.learn(st);
+            known.learn(st, true);
             return Ok(known);
         }
         let fresh = Self::new(&self.shared, st, Place::At(here, name.into()));
@@ -197,6 +199,11 @@ impl HostInode {
         if !same && !circle() {
             self.set_place(Place::At(dir, name.into()));
         }
+    }
+
+    /// No name of it is known.
+    fn is_lost(&self) -> bool {
+        matches!(*self.place.lock(), Place::Gone)
     }
 
     fn is_above(&self, other: &Arc<Self>) -> bool {
@@ -319,7 +326,7 @@ impl HostInode {
         };
         while let Some(inode) = chain.pop() {
             let (_, name) = inode.at().ok_or(Errno::ESTALE)?;
-            dir = inode.keep_path(host::openat(dir.as_fd(), &name, libc::O_PATH, 0)?)?;
+            dir = inode.keep_path(self.shared.openat(&dir, &name, libc::O_PATH)?)?;
         }
         Ok(dir)
     }
@@ -328,8 +335,10 @@ impl HostInode {
     fn keep_path(&self, fd: OwnedFd) -> Result<Arc<OwnedFd>> {
         self.verify(&fd)?;
         let fd = Arc::new(fd);
-        self.handles.lock().path = Some(Arc::clone(&fd));
-        self.shared.hold(self, &self.holds);
+        if self.shared.sharing == Sharing::Exclusive || self.kind == FileType::Directory {
+            self.handles.lock().path = Some(Arc::clone(&fd));
+            self.shared.hold(self, &self.holds);
+        }
         Ok(fd)
     }
 
@@ -339,7 +348,7 @@ impl HostInode {
         if key_of(&st) != self.key || FileType::from_mode(u32::from(st.stx_mode)) != self.kind {
             return Err(Errno::ESTALE);
         }
-        self.learn(&st);
+        self.learn(&st, false);
         Ok(())
     }
 
@@ -351,7 +360,7 @@ impl HostInode {
         if self.shared.sharing == Sharing::Exclusive
             && let Some((dir, name)) = self.at()
         {
-            match host::openat(dir.fd()?.as_fd(), &name, flags, 0) {
+            match self.shared.openat(&*dir.fd()?, &name, flags) {
                 Ok(fd) => match self.verify(&fd) {
                     Ok(()) => return Ok(fd),
                     Err(Errno::ESTALE) => {}
@@ -368,7 +377,7 @@ impl HostInode {
             other => return other,
         }
         let (dir, name) = self.at().ok_or(Errno::ESTALE)?;
-        let fd = host::openat(dir.fd()?.as_fd(), &name, flags, 0)?;
+        let fd = self.shared.openat(&*dir.fd()?, &name, flags)?;
         self.verify(&fd)?;
         Ok(fd)
     }
@@ -379,52 +388,60 @@ impl HostInode {
         {
             let mut handles = self.handles.lock();
             if let Some(fd) = handles.read.clone().or_else(|| handles.open_read.upgrade()) {
-                handles.read.get_or_insert_with(|| Arc::clone(&fd));
+                if self.shared.sharing == Sharing::Exclusive {
+                    handles.read.get_or_insert_with(|| Arc::clone(&fd));
+                }
                 return Ok(fd);
             }
         }
         let fd = Arc::new(self.open_fresh(libc::O_RDONLY)?);
         let mut handles = self.handles.lock();
         handles.open_read = Arc::downgrade(&fd);
+        // Where others come and go, what they remove shall not be held.
+        if self.shared.sharing == Sharing::Shared {
+            return Ok(fd);
+        }
         handles.read = Some(Arc::clone(&fd));
         drop(handles);
         self.shared.hold(self, &self.holds);
         Ok(fd)
     }
 
-    /// A descriptor to write to; also to read from, where the host lets the Sentry.
-    pub(super) fn write_fd(&self) -> Result<Arc<OwnedFd>> {
-        if !self.shared.writable {
-            return Err(Errno::EROFS);
-        }
+    /// A descriptor to write to; with `read`, also to read from. Not kept beyond those who use it: a host program that is open for
+    /// writing can't be executed there.
+    pub(super) fn write_fd(&self, read: bool) -> Result<Arc<OwnedFd>> {
+        self.may_write()?;
         self.used.store(true, Ordering::Relaxed);
+        let nameless = matches!(*self.place.lock(), Place::Gone);
         {
             let mut handles = self.handles.lock();
-            if let Some(fd) = handles
-                .write
-                .clone()
-                .or_else(|| handles.open_write.upgrade())
-            {
-                handles.write.get_or_insert_with(|| Arc::clone(&fd));
+            let kept = if nameless { handles.write.clone() } else { handles.write.take() };
+            let fd = kept.or_else(|| handles.open_write.upgrade());
+            if let Some(fd) = fd.filter(|_| !(read && handles.write_only)) {
                 return Ok(fd);
             }
         }
-        let fd = match self.open_fresh(libc::O_RDWR) {
-            Err(Errno::EACCES) => self.open_fresh(libc::O_WRONLY)?,
-            other => other?,
+        let (fd, write_only) = match self.open_fresh(libc::O_RDWR) {
+            Err(Errno::EACCES) if !read => (self.open_fresh(libc::O_WRONLY)?, true),
+            other => (other?, false),
         };
-        Ok(self.keep_write(fd))
-    }
-
-    /// Keeps a descriptor for writing.
-    pub(super) fn keep_write(&self, fd: OwnedFd) -> Arc<OwnedFd> {
         let fd = Arc::new(fd);
         let mut handles = self.handles.lock();
         handles.open_write = Arc::downgrade(&fd);
-        handles.write = Some(Arc::clone(&fd));
+        handles.write_only = write_only;
+        drop(handles);
+        Ok(fd)
+    }
+
+    /// Keeps the descriptor by which the file was made for the one who is about to open it.
+    pub(super) fn keep_write(&self, fd: OwnedFd) {
+        let fd = Arc::new(fd);
+        let mut handles = self.handles.lock();
+        handles.open_write = Arc::downgrade(&fd);
+        handles.write_only = false;
+        handles.write = Some(fd);
         drop(handles);
         self.shared.hold(self, &self.holds);
-        fd
     }
 
     /// EROFS in a tree that is not to be written to.
@@ -443,14 +460,15 @@ impl HostInode {
         self.cached.lock().at = 0;
     }
 
-    fn learn(&self, st: &libc::statx) {
+    /// What the host says now. `once`: for the use of a shared tree that is under way.
+    fn learn(&self, st: &libc::statx, once: bool) {
         let attr = to_attr(st);
         let mut cached = self.cached.lock();
         let changed = cached.attr.ctime != attr.ctime;
         *cached = Cached {
             attr,
             at: host::coarse_ms(),
-            once: true,
+            once,
         };
         drop(cached);
         if changed {
@@ -497,8 +515,7 @@ impl HostInode {
                 st
             }
         };
-        self.learn(&st);
-        self.cached.lock().once = false;
+        self.learn(&st, false);
         Ok(to_attr(&st))
     }
 
@@ -534,7 +551,7 @@ impl Inode for HostInode {
     fn set_attr(&self, change: &SetAttr) -> Result<()> {
         self.may_write()?;
         if let Some(size) = change.size {
-            host::truncate(self.write_fd()?.as_fd(), size)?;
+            host::truncate(self.write_fd(false)?.as_fd(), size)?;
             self.stale();
         }
         if *change
@@ -554,8 +571,14 @@ impl Inode for HostInode {
             host::chmod(fd.as_fd(), perm)?;
         }
         if change.atime.is_some() || change.mtime.is_some() {
-            let pair = |t: Option<Timestamp>| t.map(|t| (t.sec, t.nsec));
-            host::utimes(fd.as_fd(), pair(change.atime), pair(change.mtime))?;
+            let time = |t: Option<Timestamp>, now| match t {
+                Some(_) if now => host::SetTime::Now,
+                Some(t) => host::SetTime::At(t.sec, t.nsec),
+                None => host::SetTime::Omit,
+            };
+            let atime = time(change.atime, change.atime_now);
+            let mtime = time(change.mtime, change.mtime_now);
+            host::utimes(fd.as_fd(), atime, mtime)?;
         }
         self.stale();
         Ok(())
@@ -581,16 +604,24 @@ impl Inode for HostInode {
         child: Option<&InodeRef>,
         checked: &AtomicU64,
     ) -> bool {
+        let child = child.map(Self::of);
+        // One of several names of a file may have been removed: it is to be found by this one.
+        if let Some(Ok(child)) = &child
+            && child.is_lost()
+            && let Ok(here) = self.arc()
+        {
+            child.seen_at(here, name);
+        }
         if self.entry_holds(checked) {
             return true;
         }
         let Ok(dir) = self.fd() else { return false };
-        let holds = match (host::statx(dir.as_fd(), name), child.map(Self::of)) {
+        let holds = match (host::statx(dir.as_fd(), name), child) {
             (Err(Errno::ENOENT), None) => true,
             (Ok(st), Some(Ok(child))) => {
                 let same = key_of(&st) == child.key;
                 if same {
-                    child.learn(&st);
+                    child.learn(&st, true);
                 }
                 same
             }

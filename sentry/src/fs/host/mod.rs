@@ -73,6 +73,22 @@ impl Shared {
         self.inodes.lock().get(key).and_then(Weak::upgrade)
     }
 
+    /// Opens a name; where descriptors have run out, after those that are only kept have been given up.
+    fn openat(&self, dir: &OwnedFd, name: &[u8], flags: i32) -> Result<OwnedFd> {
+        match host::openat(dir.as_fd(), name, flags, 0) {
+            Err(Errno::EMFILE | Errno::ENFILE) => {}
+            other => return other,
+        }
+        let holders = std::mem::take(&mut *self.holders.lock());
+        for holder in holders.iter().filter_map(Weak::upgrade) {
+            holder.release_handles();
+        }
+        host::openat(dir.as_fd(), name, flags, 0).map_err(|e| {
+            // The Sentry's table is full, not the caller's.
+            if e == Errno::EMFILE { Errno::ENFILE } else { e }
+        })
+    }
+
     /// Notes that `inode` keeps a descriptor; others may have to give theirs up.
     fn hold(&self, inode: &HostInode, marked: &AtomicBool) {
         if marked.swap(true, Ordering::AcqRel) {

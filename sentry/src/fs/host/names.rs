@@ -37,6 +37,8 @@ impl HostInode {
                 opened = Some(host::openat(dir, name, flags, perm)?);
             }
             FileType::Directory => host::mkdirat(dir, name, perm)?,
+            // A node that other programs of the host could use.
+            FileType::CharDevice | FileType::BlockDevice => return Err(Errno::EPERM),
             _ => host::mknodat(dir, name, node.mode, node.rdev.encode())?,
         }
         self.settle(dir, name, node)?;
