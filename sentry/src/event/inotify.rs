@@ -16,7 +16,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 /// fs.inotify.max_queued_events.
 const MAX_EVENTS: usize = 16_384;
 /// fs.inotify.max_user_instances, for the sandbox.
-const MAX_INSTANCES: usize = 1024;
+const MAX_INSTANCES: usize = 128;
 /// fs.inotify.max_user_watches, for the sandbox.
 const MAX_WATCHES: usize = 1 << 20;
 static INSTANCES: AtomicUsize = AtomicUsize::new(0);

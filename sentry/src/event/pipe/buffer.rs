@@ -150,13 +150,14 @@ impl Ring {
         self.capacity
     }
 
-    /// Changes the number of slots; false when more are in use.
-    pub fn set_capacity(&mut self, capacity: usize) -> bool {
-        if capacity < self.slots.len() {
-            return false;
-        }
-        self.capacity = capacity;
-        true
+    /// Slots in use.
+    pub fn used(&self) -> usize {
+        self.slots.len()
+    }
+
+    /// Changes the number of slots, to no fewer than are in use.
+    pub fn set_capacity(&mut self, capacity: usize) {
+        self.capacity = capacity.max(self.slots.len());
     }
 
     /// Free slots.

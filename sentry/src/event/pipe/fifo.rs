@@ -15,7 +15,7 @@ pub(super) enum Partner {
 }
 
 /// Opens the FIFO at `path`: all descriptions of its inode share a pipe while there is one. For the registry of drivers.
-pub fn open(_: &Env<'_>, _: Dev, path: &Path, flags: u32) -> Result<Box<dyn FileOps>> {
+pub fn open(env: &Env<'_>, _: Dev, path: &Path, flags: u32) -> Result<Box<dyn FileOps>> {
     // A pipe without a name, reached through /proc/PID/fd.
     if let Some(anonymous) = path.inode().as_any().downcast_ref::<FileInode>() {
         return anonymous.file.ops.reopen(&anonymous.file, flags);
@@ -27,7 +27,8 @@ pub fn open(_: &Env<'_>, _: Dev, path: &Path, flags: u32) -> Result<Box<dyn File
             .and_then(std::sync::Weak::upgrade)
             .and_then(|any| any.downcast::<Pipe>().ok());
         live.unwrap_or_else(|| {
-            let pipe = Pipe::new(0, 0);
+            let uid = env.creds.fsuid;
+            let pipe = Pipe::new(uid, env.creds.fsgid);
             let weak = Arc::downgrade(&pipe);
             *slot = Some(weak);
             pipe

@@ -5,6 +5,7 @@
 
 pub mod buffer;
 pub mod fifo;
+mod quota;
 
 use crate::executor::{PollEvents, WaitQueue};
 use crate::task::{Cx, cap, current};
@@ -19,11 +20,14 @@ use std::sync::Arc;
 
 /// Slots of a new pipe (PIPE_DEF_BUFFERS): 64 KiB.
 pub const DEFAULT_SLOTS: usize = 16;
+/// Slots of a new pipe of a user who has too many (PIPE_MIN_DEF_BUFFERS).
+const FEW_SLOTS: usize = 2;
 /// fs.pipe-max-size in bytes: F_SETPIPE_SZ beyond it takes CAP_SYS_RESOURCE.
 pub const MAX_SIZE: usize = 1 << 20;
 
 struct State {
     ring: Ring,
+    share: quota::Share,
     readers: u32,
     writers: u32,
     /// How often the pipe has been opened for reading; FIFO opens wait for it to move.
@@ -72,12 +76,14 @@ pub struct PipeEnd {
 impl Pipe {
     /// A pipe that nobody has open. A FIFO's inode makes one at its first open, and may drop it when `PipeEnd`s are gone.
     pub fn new(uid: u32, gid: u32) -> Arc<Self> {
+        let share = quota::Share::new(uid, DEFAULT_SLOTS, FEW_SLOTS);
         Arc::new(Self {
             ino: crate::vfs::next_ino(),
             uid,
             gid,
             state: Mutex::new(State {
-                ring: Ring::new(DEFAULT_SLOTS),
+                ring: Ring::new(share.pages()),
+                share,
                 readers: 0,
                 writers: 0,
                 reader_opens: 0,
@@ -298,9 +304,11 @@ impl Pipe {
         if slots > state.ring.capacity() && slots * PAGE > MAX_SIZE && !privileged {
             return Err(Errno::EPERM);
         }
-        if !state.ring.set_capacity(slots) {
+        if slots < state.ring.used() {
             return Err(Errno::EBUSY);
         }
+        state.share.resize(slots)?;
+        state.ring.set_capacity(slots);
         drop(state);
         self.queue.notify(PollEvents::WRITABLE);
         Ok(slots * PAGE)
@@ -326,7 +334,10 @@ impl Drop for PipeEnd {
             state.readers -= u32::from(self.read);
             state.writers -= u32::from(self.write);
             if state.readers == 0 && state.writers == 0 {
-                state.ring = Ring::new(DEFAULT_SLOTS);
+                // A FIFO starts afresh. Shrinking always succeeds.
+                let slots = DEFAULT_SLOTS.min(state.share.pages());
+                let _ = state.share.resize(slots);
+                state.ring = Ring::new(slots);
             }
         }
         self.pipe
