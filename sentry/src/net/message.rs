@@ -79,6 +79,8 @@ pub enum Control {
     Rights(Vec<Arc<File>>),
     /// SCM_CREDENTIALS. On a send: the application named it, and the layer has checked that it may.
     Credentials(Ucred),
+    /// SCM_PIDFD, on a receive: the process with this id, for which the layer makes a descriptor.
+    PidFd(i32),
     /// A family's own, as bytes (IP_PKTINFO, SCM_TIMESTAMPNS, …).
     Raw {
         /// `cmsg_level`.

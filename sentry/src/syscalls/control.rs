@@ -137,6 +137,7 @@ pub(super) fn write(cx: &Cx, hdr: &MsgHdr, control: Vec<Control>, cloexec: bool)
                     bytemuck::bytes_of(&cred),
                 );
             }
+            Control::PidFd(pid) => out.put_pidfd(pid),
             Control::Raw { level, kind, data } => out.put(level, kind, &data),
             Control::Rights(files) => out.put_rights(files, cloexec),
         }
@@ -181,6 +182,18 @@ impl Writer<'_> {
         self.at = self.at.add(step as u64);
         self.left -= step;
         self.used += step;
+    }
+
+    /// A descriptor of the sender's process, or the negative error number where there is none.
+    fn put_pidfd(&mut self, pid: i32) {
+        let group = self.cx.kernel().tasks.lock().group(pid);
+        let fd = match group {
+            _ if self.left < HEADER + FD => Err(Errno::EINVAL),
+            Some(group) => super::event::pidfd_of(self.cx, &group),
+            None => Err(Errno::ESRCH),
+        };
+        let value = fd.unwrap_or_else(|e| -e.raw());
+        self.put(libc::SOL_SOCKET, arch::abi::SCM_PIDFD, &value.to_ne_bytes());
     }
 
     /// scm_detach_fds of the kernel: as many descriptors as fit and can be opened.

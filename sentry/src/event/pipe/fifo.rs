@@ -3,7 +3,7 @@
 use super::{Pipe, PipeEnd};
 use crate::executor::PollEvents;
 use crate::vfs::walk::Env;
-use crate::vfs::{Dev, FileInode, FileOps, Path};
+use crate::vfs::{Dev, FileOps, Path};
 use arch::{Errno, Result};
 use std::sync::Arc;
 
@@ -16,10 +16,6 @@ pub(super) enum Partner {
 
 /// Opens the FIFO at `path`: all descriptions of its inode share a pipe while there is one. For the registry of drivers.
 pub fn open(env: &Env<'_>, _: Dev, path: &Path, flags: u32) -> Result<Box<dyn FileOps>> {
-    // A pipe without a name, reached through /proc/PID/fd.
-    if let Some(anonymous) = path.inode().as_any().downcast_ref::<FileInode>() {
-        return anonymous.file.ops.reopen(&anonymous.file, flags);
-    }
     let pipe = {
         let mut slot = path.inode().ext().fifo.lock();
         let live = slot

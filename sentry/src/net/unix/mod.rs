@@ -139,7 +139,7 @@ impl Sender {
             match item {
                 Control::Rights(more) => files.extend(more.iter().cloned()),
                 Control::Credentials(named) => cred = Some(*named),
-                Control::Raw { .. } => return Err(Errno::EINVAL),
+                Control::Raw { .. } | Control::PidFd(_) => return Err(Errno::EINVAL),
             }
         }
         let rights = if files.is_empty() {
@@ -319,7 +319,7 @@ impl UnixSocket {
     }
 
     fn passes_creds(&self) -> bool {
-        self.base.has(Flags::PASSCRED)
+        self.base.has(Flags::PASSCRED) || self.base.has(Flags::PASSPIDFD)
     }
 
     /// What recvmsg(2) reports beside the data.
@@ -329,8 +329,11 @@ impl UnixSocket {
         rights: Option<Vec<Arc<crate::vfs::File>>>,
     ) -> Vec<Control> {
         let mut control = Vec::new();
-        if self.passes_creds() {
+        if self.base.has(Flags::PASSCRED) {
             control.push(Control::Credentials(cred.unwrap_or(super::message::NOBODY)));
+        }
+        if self.base.has(Flags::PASSPIDFD) {
+            control.push(Control::PidFd(cred.map_or(0, |c| c.pid)));
         }
         control.extend(rights.map(Control::Rights));
         control
@@ -515,6 +518,11 @@ impl Socket for UnixSocket {
         if level != libc::SOL_SOCKET {
             return Err(Errno::EOPNOTSUPP);
         }
+        if name == arch::abi::SO_PASSPIDFD {
+            let on = super::options::int(value)? != 0;
+            self.base.set(Flags::PASSPIDFD, on);
+            return Ok(());
+        }
         self.base.set_option(cx, name, value)
     }
 
@@ -539,6 +547,10 @@ impl Socket for UnixSocket {
                 let peer = self.state.lock().peer_cred.clone().ok_or(Errno::ENODATA)?;
                 // With too little room the layer answers ERANGE, and how much it takes.
                 Ok(OptionValue::from_slice(bytemuck::cast_slice(&peer.groups)))
+            }
+            arch::abi::SO_PASSPIDFD => {
+                let on = i32::from(self.base.has(Flags::PASSPIDFD));
+                Ok(OptionValue::from_slice(&on.to_ne_bytes()))
             }
             arch::abi::SO_PEERPIDFD => {
                 let peer = self.state.lock().peer_cred.clone().ok_or(Errno::ENODATA)?;
