@@ -98,7 +98,7 @@ impl PortTable {
         }))
     }
 
-    fn purge(&mut self, now: u64) {
+    pub(super) fn purge(&mut self, now: u64) {
         while let Some(&(at, port, id)) = self.expiring.front()
             && at <= now
         {

@@ -4,7 +4,7 @@ use super::addr::{Family, Named, decode_v4, decode_v6};
 use super::ip::{IpFlags, IpOptions, Rights};
 use super::ports::{Claim, Lease};
 use super::stack::{Stack, now};
-use crate::net::options::Flags;
+use crate::net::options::{Flags, OptionValue};
 use crate::net::{SockAddr, SocketBase};
 use arch::{Errno, Result};
 use parking_lot::Mutex;
@@ -123,6 +123,16 @@ impl Sk {
         if let Some(lease) = &*self.lease.lock() {
             let _ = lease.change(false, |c| (c.reuse, c.reuseport) = (reuse, reuseport));
         }
+    }
+
+    /// getsockopt(2) at SOL_SOCKET.
+    pub fn socket_option(&self, name: i32, room: usize) -> Result<OptionValue> {
+        if name == libc::SO_PEERCRED {
+            // Known of Unix sockets only: no process, and no user.
+            let nobody = [0, u32::MAX, u32::MAX];
+            return Ok(OptionValue::from_slice(bytemuck::cast_slice(&nobody)));
+        }
+        self.base.get_option(name, room)
     }
 
     /// Whether it has a port.

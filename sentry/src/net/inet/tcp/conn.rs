@@ -220,12 +220,17 @@ impl Conn {
         sk.stack.stats.tcp_curr_estab.dec();
         let until = now() + TIME_WAIT_NS;
         let mut lease = sk.lease.lock();
-        if death.time_wait && sk.stack.conns.time_wait(self.tuple(s), sk.family, until) {
+        if death.time_wait
+            && sk
+                .stack
+                .conns
+                .time_wait(self.tuple(s), self, sk.family, until)
+        {
             if let Some(lease) = &*lease {
                 lease.linger(until);
             }
         } else {
-            sk.stack.conns.closed(self.tuple(s));
+            sk.stack.conns.closed(self.tuple(s), self);
         }
         if death.released || !sk.port_locked.load(Ordering::Relaxed) {
             *lease = None;
@@ -773,7 +778,7 @@ impl Conn {
             if let Some(lease) = sk.lease.lock().take() {
                 lease.linger(until);
             }
-            sk.stack.conns.expire(self.tuple(s), until);
+            sk.stack.conns.expire(self.tuple(s), self, until);
         }
     }
 

@@ -97,7 +97,7 @@ impl Handshake {
             return false;
         }
         *progress = Progress::Failed;
-        self.sk.stack.conns.closed(self.tuple);
+        self.sk.stack.conns.given_up(self);
         true
     }
 

@@ -335,6 +335,10 @@ impl TcpSocket {
             Phase::Listening(l) => listener = Some(Arc::clone(l)),
             Phase::SynSent(handshake) => {
                 handshake.cancel();
+                // It may have come through just now.
+                if let Progress::Done(conn, side) = handshake.progress() {
+                    conn.abort(side, true);
+                }
                 self.sk.base.set_error(Errno::ECONNRESET);
                 if !self.sk.port_locked.load(Ordering::Relaxed) {
                     *self.sk.lease.lock() = None;
@@ -780,7 +784,7 @@ impl Socket for TcpSocket {
 
     fn get_option(&self, _cx: &Cx, level: i32, name: i32, room: usize) -> Result<OptionValue> {
         match level {
-            libc::SOL_SOCKET => self.sk.base.get_option(name, room),
+            libc::SOL_SOCKET => self.sk.socket_option(name, room),
             _ => self.get(level, name),
         }
     }

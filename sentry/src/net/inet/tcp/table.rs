@@ -72,6 +72,13 @@ impl Table {
     }
 }
 
+impl Table {
+    /// The pair is still that connection's: an orphan's may have gone to another.
+    fn is_of(&self, tuple: Tuple, conn: &Conn) -> bool {
+        matches!(self.map.get(&tuple), Some(Entry::Open(c, ..)) if std::ptr::eq(c.as_ptr(), conn))
+    }
+}
+
 impl Conns {
     /// Whether a new connection may have the pair. `bound`: bind(2) has chosen the port, which
     /// makes any TIME_WAIT give way.
@@ -108,14 +115,31 @@ impl Conns {
             .insert(tuple, Entry::Open(Arc::downgrade(conn), side, None));
     }
 
-    /// The pair is free.
-    pub fn closed(&self, tuple: Tuple) {
-        self.0.lock().map.remove(&tuple);
+    /// A connect(2) has ended without a connection: its pair is free.
+    pub fn given_up(&self, handshake: &Handshake) {
+        let mut t = self.0.lock();
+        let held = t.map.get(&handshake.tuple);
+        if matches!(held, Some(Entry::Opening(h)) if std::ptr::eq(h.as_ptr(), handshake)) {
+            t.map.remove(&handshake.tuple);
+        }
     }
 
-    /// The pair is kept until `until`. False when there are too many such: it is free.
-    pub fn time_wait(&self, tuple: Tuple, family: Family, until: u64) -> bool {
+    /// An end of a connection has reached CLOSE: its pair is free.
+    pub fn closed(&self, tuple: Tuple, conn: &Conn) {
         let mut t = self.0.lock();
+        if t.is_of(tuple, conn) {
+            t.map.remove(&tuple);
+        }
+    }
+
+    /// The pair of an end that has reached TIME_WAIT is kept until `until`. False when there are too many such: it is
+    /// free.
+    pub fn time_wait(&self, tuple: Tuple, conn: &Conn, family: Family, until: u64) -> bool {
+        let mut t = self.0.lock();
+        if !t.is_of(tuple, conn) {
+            // An orphan that came to its end after its time.
+            return false;
+        }
         if t.expiring.len() >= TIME_WAIT_MAX {
             t.map.remove(&tuple);
             return false;
@@ -126,8 +150,11 @@ impl Conns {
     }
 
     /// An orphan's pair is free from `until` on.
-    pub fn expire(&self, tuple: Tuple, until: u64) {
+    pub fn expire(&self, tuple: Tuple, conn: &Conn, until: u64) {
         let mut t = self.0.lock();
+        if !t.is_of(tuple, conn) {
+            return;
+        }
         if let Some(Entry::Open(_, _, at)) = t.map.get_mut(&tuple) {
             *at = Some(until);
             if t.expiring.len() < 4 * TIME_WAIT_MAX {

@@ -425,7 +425,7 @@ impl Socket for UdpSocket {
 
     fn get_option(&self, _cx: &Cx, level: i32, name: i32, room: usize) -> Result<OptionValue> {
         match level {
-            libc::SOL_SOCKET => self.sk().base.get_option(name, room),
+            libc::SOL_SOCKET => self.sk().socket_option(name, room),
             _ => self.get(level, name),
         }
     }
