@@ -875,10 +875,10 @@ fn live(st: &Arc<Stack>, all: &Mutex<Vec<Arc<TcpSocket>>>, seed: u64, steps: usi
         let size = [0, 1, 100, 3000, 70_000, 400_000][random(6)];
         let flags = [0, 0, 0, 1, 2, 0x20][random(6)];
         match random(16) {
-            0 => drop(bind(&s, addrs[random(3)])),
-            1 => drop(s.listen_with(random(4) as u32)),
-            2 | 3 => drop(s.connect_to(&name(addrs[random(3)]))),
-            4 => drop(s.connect_status()),
+            0 => _ = bind(&s, addrs[random(3)]),
+            1 => _ = s.listen_with(random(4) as u32),
+            2 | 3 => _ = s.connect_to(&name(addrs[random(3)])),
+            4 => _ = s.connect_status(),
             5 | 6 => {
                 if let Ok(new) = s.accept_one() {
                     all.lock().push(new);
@@ -886,14 +886,14 @@ fn live(st: &Arc<Stack>, all: &Mutex<Vec<Arc<TcpSocket>>>, seed: u64, steps: usi
             }
             7 | 8 => {
                 let flags = MsgFlags::from_bits_retain(flags & 1);
-                drop(s.send(&mut SliceSource(&vec![7; size]), None, flags));
+                _ = s.send(&mut SliceSource(&vec![7; size]), None, flags);
             }
-            9..12 => drop(recv_flags(&s, size, MsgFlags::from_bits_retain(flags))),
+            9..12 => _ = recv_flags(&s, size, MsgFlags::from_bits_retain(flags)),
             12 => {
                 let how = [Shutdown::Read, Shutdown::Write, Shutdown::Both][random(3)];
-                drop(s.shut(how));
+                _ = s.shut(how);
             }
-            13 if random(4) == 0 => drop(s.connect_to(&SockAddr::new(&[0; 16]).unwrap())),
+            13 if random(4) == 0 => _ = s.connect_to(&SockAddr::new(&[0; 16]).unwrap()),
             14 => {
                 let linger = if random(2) == 0 { 0 } else { -1 };
                 s.base().linger.store(linger, Ordering::Relaxed);
@@ -909,7 +909,7 @@ fn live(st: &Arc<Stack>, all: &Mutex<Vec<Arc<TcpSocket>>>, seed: u64, steps: usi
                     s.release();
                 }
             }
-            _ => drop(s.readiness()),
+            _ => _ = s.readiness(),
         }
         assert!(st.queued() < 1 << 30);
     }
