@@ -141,6 +141,48 @@ fn stat_of_sleeping_and_dead_children() {
     expect_errno!(open(&cpath(&format!("/proc/{pid}")), O_RDONLY, 0), ENOENT);
 }
 
+fn stat_of_blocked_children_is_sleeping() {
+    let word = shared(1).cast::<u32>();
+    let (r, _w) = must!(pipe());
+    let futex = child(|| {
+        let _ = futex_wait(word, 0, None);
+        0
+    });
+    let reader = child(|| {
+        let _ = read_vec(r, 1);
+        0
+    });
+    let poller = child(|| {
+        poll1(r, POLLIN, -1);
+        0
+    });
+    let waiter = child(|| {
+        let pid = orphan(|| {
+            sleep_ms(60_000);
+            0
+        });
+        wait_status(pid)
+    });
+    let spinner = child(|| {
+        loop {
+            std::hint::spin_loop();
+        }
+    });
+    for (name, pid) in [
+        ("futex", futex),
+        ("read", reader),
+        ("poll", poller),
+        ("wait", waiter),
+    ] {
+        wait_until(name, || task_state(pid) == 'S');
+    }
+    check_eq!(task_state(spinner), 'R');
+    for pid in [futex, reader, poller, waiter, spinner] {
+        must!(kill(pid, SIGKILL));
+        wait_killed(pid, SIGKILL);
+    }
+}
+
 fn open_directory_of_reaped_process_is_esrch() {
     let pid = child(|| 0);
     let dir = must!(open(
@@ -525,6 +567,7 @@ cases![
     status_memory_grows,
     stat_fields,
     stat_of_sleeping_and_dead_children,
+    stat_of_blocked_children_is_sleeping,
     open_directory_of_reaped_process_is_esrch,
     cmdline_and_environ,
     cmdline_of_zombie_is_empty,
