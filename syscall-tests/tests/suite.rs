@@ -15,12 +15,8 @@ fn known_gaps() -> PathBuf {
 }
 
 /// `RUNSC`, or the binary built beside this test.
-fn runsc() -> Option<PathBuf> {
-    if let Some(path) = std::env::var_os("RUNSC") {
-        return Some(path.into());
-    }
-    let path = Path::new(GUEST).with_file_name("runsc");
-    path.exists().then_some(path)
+fn runsc() -> PathBuf {
+    std::env::var_os("RUNSC").map_or_else(|| Path::new(GUEST).with_file_name("runsc"), Into::into)
 }
 
 #[test]
@@ -34,10 +30,12 @@ fn natively() {
 #[test]
 fn under_runsc() {
     let _guard = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
-    let Some(runsc) = runsc() else {
-        eprintln!("skipped: runsc not built (cargo build -p runsc-cli, or set RUNSC)");
-        return;
-    };
+    let runsc = runsc();
+    assert!(
+        runsc.exists(),
+        "{} is not there: build it with `cargo build -p runsc-cli` (`cargo test --workspace` does), or set RUNSC",
+        runsc.display()
+    );
     let mut options = Options::new(GUEST);
     options.prefix = vec![
         runsc.to_string_lossy().into_owned(),
@@ -49,10 +47,10 @@ fn under_runsc() {
         .args(["do", "--", GUEST, "--list"])
         .output()
         .expect("starting runsc");
-    if !String::from_utf8_lossy(&listing.stdout).contains("::") {
-        eprintln!("skipped: this runsc does not run programs yet: {listing:?}");
-        return;
-    }
+    assert!(
+        String::from_utf8_lossy(&listing.stdout).contains("::"),
+        "`runsc do` does not run programs here: {listing:?}"
+    );
     let summary = run(&options).expect("running the suite under runsc");
     println!("{}", summary.report());
     assert!(summary.is_good(), "under runsc:\n{}", summary.report());

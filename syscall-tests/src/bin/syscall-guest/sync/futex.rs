@@ -157,6 +157,30 @@ fn cmp_requeue_checks_value() {
     wait_ok(pid);
 }
 
+fn private_requeue_moves_waiters() {
+    static A: AtomicU32 = AtomicU32::new(0);
+    static B: AtomicU32 = AtomicU32::new(0);
+    static WAITING: AtomicU32 = AtomicU32::new(0);
+    let threads: Vec<_> = (0..3)
+        .map(|_| {
+            std::thread::spawn(|| {
+                WAITING.fetch_add(1, SeqCst);
+                op(A.as_ptr(), FUTEX_WAIT | PRIVATE, 0, 0, 0, 0)
+            })
+        })
+        .collect();
+    wait_until("all started", || WAITING.load(SeqCst) == 3);
+    sleep_ms(30);
+    let cmp = FUTEX_CMP_REQUEUE | PRIVATE;
+    expect_errno!(op(A.as_ptr(), cmp, 1, 1, B.as_ptr() as usize, 9), EAGAIN);
+    check_eq!(op(A.as_ptr(), cmp, 1, 1, B.as_ptr() as usize, 0), Ok(2));
+    check_eq!(op(B.as_ptr(), FUTEX_WAKE | PRIVATE, 10, 0, 0, 0), Ok(1));
+    check_eq!(op(A.as_ptr(), FUTEX_WAKE | PRIVATE, 10, 0, 0, 0), Ok(1));
+    for t in threads {
+        check_eq!(t.join().ok(), Some(Ok(0)));
+    }
+}
+
 fn bitset_selects_waiters() {
     let w = word();
     let wait_bits = |bits: u32| {
@@ -466,6 +490,7 @@ cases![
     interrupted_is_eintr,
     requeue_moves_waiters,
     cmp_requeue_checks_value,
+    private_requeue_moves_waiters,
     bitset_selects_waiters,
     wait_bitset_timeout_is_absolute,
     wake_op_changes_second_word_and_wakes_both,
