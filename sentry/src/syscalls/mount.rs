@@ -37,12 +37,20 @@ const HARMLESS: u64 = libc::MS_RDONLY
 const MS_NOSYMFOLLOW: u64 = 256;
 
 fn may_mount(cx: &Cx) -> Result<()> {
-    if cx.task.creds().has_cap(cap::SYS_ADMIN) { Ok(()) } else { Err(Errno::EPERM) }
+    if cx.task.creds().has_cap(cap::SYS_ADMIN) {
+        Ok(())
+    } else {
+        Err(Errno::EPERM)
+    }
 }
 
 /// A string argument that may be null.
 fn text(cx: &Cx, at: UserStr) -> Result<Vec<u8>> {
-    if at.is_null() { Ok(Vec::new()) } else { cx.read_path(at) }
+    if at.is_null() {
+        Ok(Vec::new())
+    } else {
+        cx.read_path(at)
+    }
 }
 
 /// The data page: as much of it as can be read.
@@ -102,7 +110,11 @@ pub fn mount(
     let data = options(cx, data)?;
     let place = path::place(cx, Fd::CWD, target, WalkFlags::FOLLOW)?;
     may_mount(cx)?;
-    let flags = if flags & MAGIC_MASK == MAGIC { flags & !MAGIC_MASK } else { flags };
+    let flags = if flags & MAGIC_MASK == MAGIC {
+        flags & !MAGIC_MASK
+    } else {
+        flags
+    };
     let known = HARMLESS | REMOUNT | BIND | PROPAGATION | libc::MS_REC | libc::MS_MOVE;
     if flags & !known != 0 {
         return Err(Errno::EINVAL);
@@ -117,7 +129,11 @@ pub fn mount(
         relocate(cx, &source, &place)
     } else {
         let root = new_file_system(cx, &kind, &data)?;
-        let source = if source.is_empty() { b"none" } else { &source[..] };
+        let source = if source.is_empty() {
+            b"none"
+        } else {
+            &source[..]
+        };
         let mount = Mount::new(root, source, mount_flags(flags, None));
         cx.task.fs().namespace().mount(&mount, &place)
     }
@@ -142,7 +158,8 @@ fn source_place(cx: &Cx, source: &[u8]) -> Result<Path> {
     if source.is_empty() {
         return Err(Errno::EINVAL);
     }
-    cx.env().resolve(&crate::vfs::At::Cwd, source, WalkFlags::FOLLOW)
+    cx.env()
+        .resolve(&crate::vfs::At::Cwd, source, WalkFlags::FOLLOW)
 }
 
 /// MS_BIND.
@@ -154,7 +171,11 @@ fn bind(cx: &Cx, source: &[u8], place: &Path, recursive: bool) -> Result<()> {
     let mount = if recursive {
         bind_tree(&from)
     } else {
-        Mount::new(Arc::clone(&from.dentry), &from.mount.source, from.mount.flags())
+        Mount::new(
+            Arc::clone(&from.dentry),
+            &from.mount.source,
+            from.mount.flags(),
+        )
     };
     cx.task.fs().namespace().mount(&mount, place)
 }
@@ -259,8 +280,7 @@ pub fn unshare(cx: &Cx, flags: u64) -> Result<()> {
     const NEWNS: u64 = libc::CLONE_NEWNS as u64;
     const SYSVSEM: u64 = libc::CLONE_SYSVSEM as u64;
     /// What a process with one thread shares with nobody anyway.
-    const ALONE: u64 =
-        (libc::CLONE_THREAD | libc::CLONE_SIGHAND | libc::CLONE_VM) as u32 as u64;
+    const ALONE: u64 = (libc::CLONE_THREAD | libc::CLONE_SIGHAND | libc::CLONE_VM) as u32 as u64;
     if flags & !(FS | FILES | NEWNS | SYSVSEM | ALONE) != 0 {
         return Err(Errno::EINVAL);
     }

@@ -415,7 +415,11 @@ impl HostInode {
         let nameless = matches!(*self.place.lock(), Place::Gone);
         {
             let mut handles = self.handles.lock();
-            let kept = if nameless { handles.write.clone() } else { handles.write.take() };
+            let kept = if nameless {
+                handles.write.clone()
+            } else {
+                handles.write.take()
+            };
             let fd = kept.or_else(|| handles.open_write.upgrade());
             if let Some(fd) = fd.filter(|_| !(read && handles.write_only)) {
                 return Ok(fd);
