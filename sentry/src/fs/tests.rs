@@ -814,3 +814,39 @@ fn limits_of_a_tmpfs_hold() {
 fn an_overlay_does_what_a_file_system_does() {
     all(World::overlay(|_| {}));
 }
+
+#[test]
+fn a_single_host_file_can_be_mounted() {
+    let w = World::tmp();
+    w.write("/place", "below").unwrap();
+    let dir = TempDir::new();
+    let path = dir.0.join("file");
+    std::fs::write(&path, "host").unwrap();
+    for sharing in [Sharing::Shared, Sharing::Exclusive] {
+        let fd = crate::host::fs::open_place(&path).unwrap();
+        let root = HostFs::create(fd, sharing, true).unwrap();
+        let mount = Mount::new(root, b"host", MountFlags::empty());
+        w.ns.mount(&mount, &w.at("/place").unwrap()).unwrap();
+        assert_eq!(w.read("/place").unwrap(), "host");
+        w.write("/place", "guest").unwrap();
+        assert_eq!(std::fs::read(&path).unwrap(), b"guest");
+        let open = w.open("/place", RW).unwrap();
+        open.ops.truncate(&open, 2).unwrap();
+        let at = w.at("/place").unwrap();
+        assert_eq!(at.inode().attr().unwrap().size, 2);
+        assert_eq!(at.reach(&w.env.root), (b"/place".to_vec(), true));
+        assert_eq!(w.unlink("/place"), Err(Errno::EBUSY));
+        assert_eq!(w.rename("/place", "/other"), Err(Errno::EBUSY));
+        assert_eq!(w.at("/place/x").err(), Some(Errno::ENOTDIR));
+        assert_eq!(w.link("/place", "/other"), Err(Errno::EXDEV));
+        at.mount.sb().fs.sync().unwrap();
+        at.mount.sb().fs.statfs().unwrap();
+        // The host's own replacement is another file.
+        std::fs::write(dir.0.join("new"), "new").unwrap();
+        std::fs::rename(dir.0.join("new"), &path).unwrap();
+        assert_eq!(w.read("/place").unwrap(), "gu");
+        drop((open, at));
+        w.ns.umount(&mount, true).unwrap();
+        std::fs::write(&path, "host").unwrap();
+    }
+}

@@ -463,6 +463,17 @@ pub fn open_dir(path: &std::path::Path) -> Result<OwnedFd> {
     }))
 }
 
+/// A place on the host, whatever it is: for tests and set-up, before the jail.
+pub fn open_place(path: &std::path::Path) -> Result<OwnedFd> {
+    use std::os::unix::ffi::OsStrExt;
+    let path = cname(path.as_os_str().as_bytes())?;
+    let flags = libc::O_PATH | libc::O_CLOEXEC;
+    // SAFETY: `path` lives over the call.
+    owned(libc::c_long::from(unsafe {
+        libc::open(path.as_ptr(), flags)
+    }))
+}
+
 /// fchownat(2) of a name; `u32::MAX` leaves an id.
 pub fn chownat(dir: BorrowedFd<'_>, name: &[u8], uid: u32, gid: u32) -> Result<()> {
     let name = cname(name)?;

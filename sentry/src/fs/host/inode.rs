@@ -376,7 +376,11 @@ impl HostInode {
             Err(Errno::ENXIO) => {}
             other => return other,
         }
-        let (dir, name) = self.at().ok_or(Errno::ESTALE)?;
+        let Some((dir, name)) = self.at() else {
+            // A mounted file has no directory here.
+            let root = matches!(*self.place.lock(), Place::Root);
+            return Err(if root { Errno::ENXIO } else { Errno::ESTALE });
+        };
         let fd = self.shared.openat(&*dir.fd()?, &name, flags)?;
         self.verify(&fd)?;
         Ok(fd)

@@ -1,6 +1,6 @@
 //! Directories of the host.
 //!
-//! A tree is built on one directory descriptor, opened before the jail. Everything in it is reached by one component at a time, relative
+//! A tree is built on one descriptor, opened before the jail: of a directory, or of the one file that is bind-mounted. Everything in it is reached by one component at a time, relative
 //! to the descriptor of its directory, and never through a symbolic link: those are read and walked by the Sentry's own path walk.
 //!
 //! - [`inode`]: inodes, how they are reached, and what is remembered of them. [`names`]: directory operations.
@@ -127,6 +127,7 @@ pub struct HostFs {
 
 impl HostFs {
     /// The root dentry of the tree below `dir`, to be mounted. Without `writable` nothing in it is ever opened for writing.
+    /// `dir` may also be a place (O_PATH) of something else than a directory, to be mounted on a file.
     pub fn create(dir: OwnedFd, sharing: Sharing, writable: bool) -> Result<Arc<Dentry>> {
         let root = Self::root(dir, sharing, writable)?;
         let dev = root.host_dev();
@@ -139,8 +140,8 @@ impl HostFs {
     /// The root inode alone: the lower layer of an overlay.
     pub fn root(dir: OwnedFd, sharing: Sharing, writable: bool) -> Result<Arc<HostInode>> {
         let stat = host::statx(dir.as_fd(), b"")?;
-        if FileType::from_mode(u32::from(stat.stx_mode)) != FileType::Directory {
-            return Err(Errno::ENOTDIR);
+        if FileType::from_mode(u32::from(stat.stx_mode)) == FileType::Symlink {
+            return Err(Errno::ELOOP);
         }
         let limit = usize::try_from(host::descriptor_limit()).unwrap_or(usize::MAX);
         let shared = Arc::new(Shared {
@@ -203,9 +204,14 @@ impl FileSystem for HostFs {
         if !self.shared.writable {
             return Ok(());
         }
-        // syncfs wants a descriptor that is more than a place.
-        let flags = libc::O_RDONLY | libc::O_DIRECTORY;
-        let fd = host::openat(self.shared.root.as_fd(), b".", flags, 0)?;
+        // syncfs wants a descriptor that is more than a place; a device or a socket is not opened for that.
+        let flags = libc::O_RDONLY | libc::O_NONBLOCK;
+        let stat = host::statx(self.shared.root.as_fd(), b"")?;
+        let fd = match FileType::from_mode(u32::from(stat.stx_mode)) {
+            FileType::Directory => host::openat(self.shared.root.as_fd(), b".", flags, 0)?,
+            FileType::Regular => host::reopen(self.shared.root.as_fd(), flags)?,
+            _ => return Ok(()),
+        };
         host::syncfs(fd.as_fd())
     }
 
