@@ -22,7 +22,8 @@ const DONE: u8 = 4;
 pub struct Cell {
     /// Moves by compare-and-swap between the states above; whoever moves it to RUNNING polls.
     state: AtomicU8,
-    future: Mutex<Option<BoxFuture>>,
+    /// The future, and the waker that every poll of it gets; both go when it is finished (the waker refers back here).
+    future: Mutex<Option<(BoxFuture, Waker)>>,
     /// Set by a worker when the platform reports the task's thread; taken by the task.
     trapped: AtomicBool,
     shared: Arc<Shared>,
@@ -46,8 +47,8 @@ impl Cell {
         systrap::Token(self.token)
     }
 
-    pub(super) fn set_future(&self, future: BoxFuture) {
-        *self.future.lock() = Some(future);
+    pub(super) fn set_future(self: &Arc<Self>, future: BoxFuture) {
+        *self.future.lock() = Some((future, Waker::from(Arc::clone(self))));
     }
 
     /// Has the future polled soon. Any thread, any time; several wakes may become one poll.
@@ -76,7 +77,8 @@ impl Cell {
 
     /// The platform has an event for this task: polls it here and now if nobody else does.
     pub(super) fn run_trapped(self: &Arc<Self>) {
-        self.trapped.store(true, Ordering::SeqCst);
+        // Released by the exchange of the state, here or in `wake`.
+        self.trapped.store(true, Ordering::Release);
         if self
             .state
             .compare_exchange(IDLE, RUNNING, Ordering::SeqCst, Ordering::SeqCst)
@@ -90,7 +92,8 @@ impl Cell {
 
     /// Whether the platform has reported the thread since the last call.
     pub fn take_trapped(&self) -> bool {
-        self.trapped.swap(false, Ordering::SeqCst)
+        // Only the task takes it, so that a load can't be overtaken by another taker.
+        self.trapped.load(Ordering::Acquire) && self.trapped.swap(false, Ordering::AcqRel)
     }
 
     /// Polls what the run queue held.
@@ -105,11 +108,12 @@ impl Cell {
     }
 
     fn poll(self: &Arc<Self>) {
-        let waker = Waker::from(Arc::clone(self));
-        let mut context = Context::from_waker(&waker);
         let mut slot = self.future.lock();
         let finished = match slot.as_mut() {
-            Some(future) => matches!(future.as_mut().poll(&mut context), Poll::Ready(())),
+            Some((future, waker)) => {
+                let mut context = Context::from_waker(waker);
+                matches!(future.as_mut().poll(&mut context), Poll::Ready(()))
+            }
             None => true,
         };
         if finished {

@@ -29,7 +29,7 @@ use std::cell::Cell as StdCell;
 use std::collections::{HashMap, VecDeque};
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
 
 /// A task's future.
@@ -43,6 +43,8 @@ thread_local! {
 /// What the threads of the executor share.
 pub struct Shared {
     queue: Mutex<VecDeque<Arc<Cell>>>,
+    /// Length of `queue`: written under its lock, read without. Who pushes from outside wakes a worker afterwards.
+    queued: AtomicUsize,
     cells: RwLock<HashMap<u64, Arc<Cell>>>,
     next: AtomicU64,
     platform: Mutex<Weak<systrap::Platform>>,
@@ -50,7 +52,10 @@ pub struct Shared {
 
 impl Shared {
     fn push(&self, cell: Arc<Cell>) {
-        self.queue.lock().push_back(cell);
+        let mut queue = self.queue.lock();
+        queue.push_back(cell);
+        self.queued.store(queue.len(), Ordering::Release);
+        drop(queue);
         if !DRAINS.get() {
             self.wake_worker();
         }
@@ -63,14 +68,20 @@ impl Shared {
 
     /// Polls as many tasks as are queued now. Returns whether more have been queued meanwhile.
     fn drain(&self) -> bool {
-        let mut left = self.queue.lock().len();
+        let mut left = self.queued.load(Ordering::Acquire);
         while left > 0 {
-            let next = self.queue.lock().pop_front();
-            let Some(cell) = next else { return false };
+            let Some(cell) = self.pop() else { return false };
             cell.run_queued();
             left -= 1;
         }
-        !self.queue.lock().is_empty()
+        self.queued.load(Ordering::Acquire) != 0
+    }
+
+    fn pop(&self) -> Option<Arc<Cell>> {
+        let mut queue = self.queue.lock();
+        let cell = queue.pop_front();
+        self.queued.store(queue.len(), Ordering::Release);
+        cell
     }
 
     fn wake_worker(&self) {
@@ -97,6 +108,7 @@ impl Executor {
         Self {
             shared: Arc::new(Shared {
                 queue: Mutex::new(VecDeque::new()),
+                queued: AtomicUsize::new(0),
                 cells: RwLock::new(HashMap::new()),
                 next: AtomicU64::new(1),
                 platform: Mutex::new(Arc::downgrade(platform)),

@@ -55,11 +55,16 @@ impl Task {
             let old = signals.mask;
             signals.saved_mask.get_or_insert(old);
         }
+        self.temporary_mask.store(true, Ordering::Relaxed);
         self.set_mask(mask);
     }
 
     /// Undoes a temporary mask now, when the call has ended without a signal.
     pub fn restore_mask(&self) {
+        if !self.temporary_mask.load(Ordering::Relaxed) {
+            return;
+        }
+        self.temporary_mask.store(false, Ordering::Relaxed);
         let saved = self.signals.lock().saved_mask.take();
         if let Some(mask) = saved {
             self.set_mask(mask);
@@ -70,16 +75,15 @@ impl Task {
 /// Stops, ends or calls handlers until nothing is left to do; then the application may go on.
 pub async fn before_user(cx: &Cx) -> Next {
     let task = &cx.task;
-    cx.pending_child.lock().take();
+    cx.pending_child.take();
     if !task.attention.load(Ordering::SeqCst) {
-        if cx.pending_restart.lock().is_some() {
+        if cx.pending_restart.is_some() {
             run::resolve_restart(cx, None);
         }
-        if task.signals.lock().saved_mask.is_some() {
-            task.restore_mask();
-        } else {
+        if !task.temporary_mask.load(Ordering::Relaxed) {
             return Next::Resume;
         }
+        task.restore_mask();
     }
     loop {
         task.attention.store(false, Ordering::SeqCst);

@@ -109,7 +109,7 @@ pub fn interrupted(cx: &Cx, nr: u64, args: [u64; 6], elapsed: u64) -> Result<u64
     } else {
         (given, val3 as u32)
     };
-    *cx.restart.lock() = Some(RestartBlock::Futex {
+    cx.restart.set(RestartBlock::Futex {
         addr,
         val: val as u32,
         deadline,
@@ -157,7 +157,7 @@ pub async fn wait_until(
                 // It would wait before the signal's handler runs.
                 cx.thread.lock().actions().truncate(before);
             }
-            *cx.restart.lock() = Some(RestartBlock::Futex {
+            cx.restart.set(RestartBlock::Futex {
                 addr,
                 val,
                 deadline,

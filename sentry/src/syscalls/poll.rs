@@ -177,7 +177,7 @@ async fn do_poll(
 
 fn restart_later(cx: &Cx, fds: UserAddr, nfds: u32, deadline: Option<Deadline>) -> Errno {
     let deadline = deadline.map(|d| d.0);
-    *cx.restart.lock() = Some(RestartBlock::Poll {
+    cx.restart.set(RestartBlock::Poll {
         fds,
         nfds: u64::from(nfds),
         deadline,

@@ -170,7 +170,7 @@ pub async fn sleep_until(cx: &Cx, clock: i32, deadline: u64, rem: UserAddr) -> R
             if !rem.is_null() {
                 cx.write_obj(UserRef::new(rem), &Timespec::from_nanos(left.cast_signed()))?;
             }
-            *cx.restart.lock() = Some(RestartBlock::Nanosleep {
+            cx.restart.set(RestartBlock::Nanosleep {
                 clock,
                 deadline,
                 rem,

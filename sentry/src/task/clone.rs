@@ -148,7 +148,7 @@ pub async fn clone(cx: &Cx, req: CloneRequest) -> Result<Pid> {
         }
         return Err(e);
     }
-    *cx.pending_child.lock() = Some(Arc::clone(&child));
+    cx.pending_child.set(Arc::clone(&child));
     if has(req.flags, libc::CLONE_VFORK) {
         group.vfork_done.store(false, Ordering::SeqCst);
     }

@@ -1,6 +1,7 @@
 //! What a system call handler works with: its task, its registers, its memory, and the one door to sleep.
 
 use super::Task;
+use super::rare::Rare;
 use crate::executor::{CellListener, PollEvents, TimerId, TimerTarget, WaitQueue};
 use crate::kernel::Kernel;
 use arch::{Errno, Result};
@@ -19,11 +20,11 @@ pub struct Cx {
     /// an await.
     pub(crate) thread: Mutex<Thread>,
     /// What a restarted system call goes on with (`ERESTART_RESTARTBLOCK`).
-    pub(crate) restart: Mutex<Option<super::RestartBlock>>,
+    pub(crate) restart: Rare<super::RestartBlock>,
     /// A restart code and the call's number, until signals have been looked at.
-    pub(crate) pending_restart: Mutex<Option<(Errno, u64)>>,
+    pub(crate) pending_restart: Rare<(Errno, u64)>,
     /// A child whose host clone has not been performed yet.
-    pub(crate) pending_child: Mutex<Option<Arc<Task>>>,
+    pub(crate) pending_child: Rare<Arc<Task>>,
     /// The call has set all registers itself: its result goes nowhere.
     registers_set: AtomicBool,
 }
@@ -76,9 +77,9 @@ impl Cx {
         Self {
             task,
             thread: Mutex::new(thread),
-            restart: Mutex::new(None),
-            pending_restart: Mutex::new(None),
-            pending_child: Mutex::new(None),
+            restart: Rare::new(),
+            pending_restart: Rare::new(),
+            pending_child: Rare::new(),
             registers_set: AtomicBool::new(false),
         }
     }
@@ -89,7 +90,8 @@ impl Cx {
     }
 
     pub(crate) fn take_registers_set(&self) -> bool {
-        self.registers_set.swap(false, Ordering::Relaxed)
+        self.registers_set.load(Ordering::Relaxed)
+            && self.registers_set.swap(false, Ordering::Relaxed)
     }
 
     /// The kernel.

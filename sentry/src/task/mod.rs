@@ -17,6 +17,7 @@ pub mod exec;
 pub mod exit;
 pub mod glue;
 pub mod group;
+mod rare;
 pub mod run;
 pub mod tree;
 pub mod usage;
@@ -88,6 +89,8 @@ pub struct Task {
     pub(crate) in_user: AtomicBool,
     /// Something is to be done before the application goes on: a signal, a stop, an exit.
     pub(crate) attention: AtomicBool,
+    /// The mask is a temporary one (`TaskSignals::saved_mask` may be there). Only the task itself reads and sets it.
+    pub(crate) temporary_mask: AtomicBool,
     /// trapno, error code and address of the last fault, for the handler's frame.
     pub(crate) last_fault: Mutex<Option<(u64, u64, u64)>>,
     /// The host thread, once known; 0 before.
@@ -141,6 +144,7 @@ impl Task {
             kicker: Mutex::new(None),
             in_user: AtomicBool::new(false),
             attention: AtomicBool::new(false),
+            temporary_mask: AtomicBool::new(false),
             last_fault: Mutex::new(None),
             host_tid: AtomicI32::new(0),
             affinity: Mutex::new(affinity),

@@ -62,6 +62,7 @@ async fn run_stub(cx: &Cx, go: impl Fn(&mut Thread)) -> Option<Event> {
     let task = &cx.task;
     let cell = task.cell();
     let mut resumed = false;
+    let mut acts = false;
     poll_fn(|_| {
         if !resumed {
             task.in_user.store(true, Ordering::SeqCst);
@@ -70,25 +71,28 @@ async fn run_stub(cx: &Cx, go: impl Fn(&mut Thread)) -> Option<Event> {
                 return Poll::Ready(());
             }
             cell.take_trapped();
-            go(&mut cx.thread.lock());
+            let mut thread = cx.thread.lock();
+            acts = !thread.actions().is_empty();
+            go(&mut thread);
             resumed = true;
             return Poll::Pending;
         }
         if cell.take_trapped() {
-            task.in_user.store(false, Ordering::SeqCst);
+            // A kick that comes late finds a task that looks at its signals anyway.
+            task.in_user.store(false, Ordering::Release);
             Poll::Ready(())
         } else {
             Poll::Pending
         }
     })
     .await;
-    resumed.then(|| event(cx))
+    resumed.then(|| event(cx, acts))
 }
 
-/// Takes the thread's event. Any but ActionFailed shows that its actions have been performed.
-fn event(cx: &Cx) -> Event {
+/// Takes the thread's event. Any but ActionFailed shows that its actions, if it had any (`acts`), have been performed.
+fn event(cx: &Cx, acts: bool) -> Event {
     let event = cx.thread.lock().event();
-    if !matches!(event, Event::ActionFailed { .. }) {
+    if acts && !matches!(event, Event::ActionFailed { .. }) {
         cx.task.mm().actions_performed(cx.task.tid());
     }
     event
@@ -112,7 +116,7 @@ pub(crate) async fn perform(cx: &Cx) -> Event {
         }
     })
     .await;
-    event(cx)
+    event(cx, true)
 }
 
 async fn handle(cx: &Cx, event: Option<Event>) -> Next {
@@ -176,7 +180,10 @@ async fn syscall(cx: &Cx, nr: u64, args: [u64; 6], arch: Arch) -> Next {
         cx.kernel().counters.unimplemented(nr);
     }
     super::glue::strace_exit(cx, trace, &result);
-    if let Some(status) = cx.task.exit_request() {
+    // Whoever wants the task's end pokes it.
+    if cx.task.interrupted()
+        && let Some(status) = cx.task.exit_request()
+    {
         return Next::Exit(status);
     }
     finish(cx, nr, result);
@@ -186,7 +193,7 @@ async fn syscall(cx: &Cx, nr: u64, args: [u64; 6], arch: Arch) -> Next {
 /// Puts a result where the application finds it. A restart code stays in the context until signals have been looked at.
 fn finish(cx: &Cx, nr: u64, result: arch::Result<u64>) {
     match result {
-        Err(e) if e.is_restart() => *cx.pending_restart.lock() = Some((e, nr)),
+        Err(e) if e.is_restart() => cx.pending_restart.set((e, nr)),
         // rt_sigreturn(2) and execve(2) have set all registers.
         Ok(_) if cx.take_registers_set() => {}
         other => cx.thread.lock().set_return(arg::encode(other)),
@@ -195,7 +202,7 @@ fn finish(cx: &Cx, nr: u64, result: arch::Result<u64>) {
 
 /// What a restart code turns into (arch_do_signal_or_restart): with a handler about to run, EINTR for some classes.
 pub(crate) fn resolve_restart(cx: &Cx, handler: Option<u64>) {
-    let Some((code, nr)) = cx.pending_restart.lock().take() else {
+    let Some((code, nr)) = cx.pending_restart.take() else {
         return;
     };
     let restart = match (code, handler) {
@@ -237,7 +244,7 @@ fn fault(cx: &Cx, signo: i32, code: i32, addr: u64, trapno: u64, err: u64) {
 fn action_failed(cx: &Cx, index: usize, errno: Errno) {
     let answer = cx.task.mm().action_failed(cx, index, errno);
     // A clone(2) whose host clone failed never happened.
-    if let Some(child) = cx.pending_child.lock().take() {
+    if let Some(child) = cx.pending_child.take() {
         super::clone::undo(cx, &child);
     }
     if let Some(answer) = answer {
@@ -247,7 +254,7 @@ fn action_failed(cx: &Cx, index: usize, errno: Errno) {
 
 /// restart_syscall(2): goes on with what the restart block holds.
 pub async fn restart_syscall(cx: &Cx) -> arch::Result<u64> {
-    let block = cx.restart.lock().take();
+    let block = cx.restart.take();
     match block {
         Some(RestartBlock::Nanosleep {
             clock,
