@@ -139,7 +139,11 @@ impl Counters {
 
     /// All calls made.
     pub fn total(&self) -> u64 {
-        self.made.iter().flatten().map(|c| c.load(Ordering::Relaxed)).sum()
+        self.made
+            .iter()
+            .flatten()
+            .map(|c| c.load(Ordering::Relaxed))
+            .sum()
     }
 }
 
