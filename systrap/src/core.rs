@@ -183,9 +183,12 @@ impl Core {
             .is_ok()
     }
 
-    /// Reaps what is dead.
-    pub fn reap(&self, out: &mut Vec<Token>) {
+    /// Reaps what is dead. True if a child may have ended before it said
+    /// hello: its parent's stub still has its end of the control socket, so
+    /// that only a later look shows it.
+    pub fn reap(&self, out: &mut Vec<Token>) -> bool {
         let one = self.reaping.lock();
+        let mut strangers = false;
         self.resolve_all();
         while let Some(pid) = sys::peek_dead_child() {
             if !self.pids.lock().contains_key(&pid) {
@@ -208,11 +211,15 @@ impl Core {
                     }
                 }
                 None if self.take_orphan() => count(&self.counts.deaths),
-                None => count(&self.counts.violations),
+                None => {
+                    strangers = true;
+                    count(&self.counts.violations);
+                }
             }
         }
         self.resolve_all();
         drop(one);
+        strangers && !self.unresolved.lock().is_empty()
     }
 
     /// Ends what a hostile process forked behind our back: it is in the dead

@@ -41,6 +41,17 @@ impl Kicker {
         self.send();
     }
 
+    /// Says that the host thread doesn't exist: the clone(2) that was to make
+    /// it failed (`ActionFailed` of its parent). A thread that was resumed
+    /// reports `Dead`; its slot can be used again once its handle is dropped.
+    /// Only for threads from [`crate::Thread::spawn_thread`].
+    pub fn never_born(&self) {
+        if let Some(slot) = self.space.slots.get(self.index) {
+            slot.unborn.store(true, Ordering::SeqCst);
+            self.space.report_gone(self.index);
+        }
+    }
+
     fn send(&self) -> bool {
         let space = &self.space;
         let Some(pid) = space.live_pid() else {

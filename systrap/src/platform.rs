@@ -95,8 +95,17 @@ impl Platform {
 
     /// Reaps dead stub processes (to be called on SIGCHLD) and appends the
     /// tokens of their threads that were running; these report `Dead`.
-    pub fn reap(&self, out: &mut Vec<Token>) {
-        self.core.reap(out);
+    ///
+    /// True: a process ended that may be a child that never said hello. Call
+    /// again, [`Platform::resolve`] suffices, some milliseconds later.
+    pub fn reap(&self, out: &mut Vec<Token>) -> bool {
+        self.core.reap(out)
+    }
+
+    /// Looks whether fork children have said hello or never will; the threads
+    /// of the latter report `Dead` through [`Platform::wait`].
+    pub fn resolve(&self) {
+        self.core.resolve_all();
     }
 
     /// Where the host's vDSO is mapped in every stub (above `TASK_SIZE`, and

@@ -1,7 +1,7 @@
 //! The Sentry's private record of a region's slots.
 
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicU32, AtomicU64};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64};
 
 use crate::layout::SLOTS;
 
@@ -26,6 +26,10 @@ pub struct SlotState {
     pub owner: AtomicU32,
     /// The token, written before the first resume.
     pub token: AtomicU64,
+    /// The host thread was never made, and never will be. Written by who
+    /// heard so (`Kicker::never_born`), before `owner`; cleared when the slot
+    /// is freed.
+    pub unborn: AtomicBool,
 }
 
 const CHUNK: usize = 64;
@@ -56,6 +60,7 @@ impl SlotTable {
                     SlotState {
                         owner: AtomicU32::new(0),
                         token: AtomicU64::new(0),
+                        unborn: AtomicBool::new(false),
                     }
                 }; CHUNK],
             )

@@ -168,6 +168,28 @@ impl AddressSpace {
         }
     }
 
+    /// Gives up on a process that was killed and has not even said hello: as
+    /// if it had ended. (Its parent holds its control socket and doesn't fork,
+    /// or it was stopped before it could. If it comes after all, nobody answers
+    /// it, and it goes with its parent, whose process group it is in.)
+    pub fn abandon(&self) {
+        if self.kill_wanted.load(Ordering::SeqCst) && self.live_pid().is_none() {
+            let pids = self.core.pids.lock();
+            let never = self
+                .pid
+                .compare_exchange(UNKNOWN, NEVER, Ordering::SeqCst, Ordering::SeqCst);
+            drop(pids);
+            if never.is_ok() {
+                count(&self.core.counts.violations);
+                self.core
+                    .unresolved
+                    .lock()
+                    .retain(|s| !s.ptr_eq(&self.this));
+                self.never_lived();
+            }
+        }
+    }
+
     /// A fork child that has not said hello ends by itself: it looks at this
     /// word after its hello, whenever it is let go.
     fn ask_to_die(&self) {
@@ -273,14 +295,19 @@ impl AddressSpace {
             .lock()
             .retain(|s| !s.ptr_eq(&self.this));
         if pid == NEVER {
-            let mut tokens = Vec::new();
-            self.died(libc::SIGKILL, &mut tokens);
-            for t in tokens {
-                self.core.inject(t);
-            }
+            self.never_lived();
             return None;
         }
         Some(pid)
+    }
+
+    /// Reports the end of a process that there has never been.
+    fn never_lived(&self) {
+        let mut tokens = Vec::new();
+        self.died(libc::SIGKILL, &mut tokens);
+        for t in tokens {
+            self.core.inject(t);
+        }
     }
 
     /// The host process is gone: its running threads have an event.
@@ -330,6 +357,11 @@ impl AddressSpace {
     /// A thread of a dead process reports so.
     pub(crate) fn report_dead(&self, index: u32) {
         self.drop_from_active();
+        self.report_gone(index);
+    }
+
+    /// A thread that runs reports without its stub's doing.
+    pub(crate) fn report_gone(&self, index: u32) {
         if let Some(token) = self.slots.get(index).and_then(|s| self.take_report(s)) {
             self.core.inject(token);
         }
@@ -458,6 +490,21 @@ impl AddressSpace {
     /// Gives a slot back; it is used again once its host thread is dead.
     pub(crate) fn free_slot(&self, index: u32) {
         self.slots_free.lock().used.push(index);
+    }
+
+    /// The same for a slot whose host thread was never made.
+    pub(crate) fn free_unborn_slot(&self, index: u32) {
+        let Some(slot) = self.slots.get(index) else {
+            return;
+        };
+        let tid = u64::from(index) * SLOT_STRIDE + S_TID;
+        self.region.a32(tid).store(0, Ordering::SeqCst);
+        if slot.owner.swap(owner::FREE, Ordering::SeqCst) == owner::STUB {
+            self.running.fetch_sub(1, Ordering::Relaxed);
+            self.core.running.fetch_sub(1, Ordering::Relaxed);
+        }
+        slot.unborn.store(false, Ordering::SeqCst);
+        self.free_slot(index);
     }
 
     /// Sends descriptors for one thread's action list; its turn.

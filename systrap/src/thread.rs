@@ -77,6 +77,12 @@ impl Thread {
         self.space.slots.get_or_make(self.index)
     }
 
+    /// Whether there is a host thread that could do something: the process
+    /// lives, and the thread's clone(2) did not fail.
+    fn has_host(&self) -> bool {
+        !self.space.is_dead() && !self.state().unborn.load(Ordering::SeqCst)
+    }
+
     pub(crate) fn is_leader(&self) -> bool {
         self.space.leader.load(Ordering::Relaxed) == self.index
     }
@@ -140,7 +146,7 @@ impl Thread {
         if let Some(event) = self.instead.take() {
             return event;
         }
-        if self.space.is_dead() {
+        if !self.has_host() {
             return Event::Dead {
                 status: self.space.status(),
             };
@@ -296,7 +302,7 @@ impl Thread {
 
     pub(crate) fn answer(&mut self, flags: u32) {
         let ends = self.pending.ends.take();
-        if self.space.is_dead() {
+        if !self.has_host() {
             self.answer_dead(ends);
             return;
         }
@@ -343,6 +349,8 @@ impl Thread {
         // It may have died before its owner was set.
         if self.space.is_dead() {
             self.space.report_dead(self.index);
+        } else if !self.has_host() {
+            self.space.report_gone(self.index);
         }
     }
 
@@ -444,13 +452,18 @@ impl Thread {
 impl Drop for Thread {
     fn drop(&mut self) {
         let last = self.space.handles.fetch_sub(1, Ordering::SeqCst) == 1;
-        let owner = self.state().owner.load(Ordering::SeqCst);
+        let state = self.state();
+        let owner = state.owner.load(Ordering::SeqCst);
         if last {
             // Whatever it does: nobody will ever answer it.
             if !self.space.leaving.swap(true, Ordering::SeqCst) || owner != owner::LEAVING {
                 self.space.kill();
             }
             self.space.drop_from_active();
+            return;
+        }
+        if state.unborn.load(Ordering::SeqCst) {
+            self.space.free_unborn_slot(self.index);
             return;
         }
         if owner == owner::SENTRY || owner == owner::REPORTED {

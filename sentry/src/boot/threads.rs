@@ -1,11 +1,11 @@
 //! The Sentry's own threads: one worker for each CPU, and the reactor.
 
-use crate::executor::{Listener, PollEvents};
+use crate::executor::{Listener, PollEvents, TimerId, TimerTarget};
 use crate::host::event::{monotonic_ns, signalfd_sigchld};
 use crate::kernel::Kernel;
 use std::io;
 use std::os::fd::OwnedFd;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{Builder, JoinHandle};
 
@@ -35,11 +35,43 @@ struct Reaper {
     fd: Arc<OwnedFd>,
 }
 
+/// Looks later, and at growing distances, for the fork child that ended before it said who it is.
+struct Straggler {
+    kernel: Weak<Kernel>,
+    after: u64,
+}
+
+/// Nanoseconds to the first such look and to the last.
+const STRAGGLER: (u64, u64) = (2_000_000, 2_000_000_000);
+
+impl Straggler {
+    fn arm(kernel: &Arc<Kernel>, after: u64) {
+        let target = Arc::new(Self {
+            kernel: Arc::downgrade(kernel),
+            after,
+        });
+        kernel.timers.add(monotonic_ns() + after, target);
+    }
+}
+
+impl TimerTarget for Straggler {
+    fn expired(&self, _: TimerId) {
+        if let Some(kernel) = self.kernel.upgrade() {
+            kernel.platform.resolve();
+            if self.after < STRAGGLER.1 {
+                Self::arm(&kernel, self.after * 4);
+            }
+        }
+    }
+}
+
 impl Listener for Reaper {
     fn notify(&self, _: PollEvents) -> bool {
         crate::host::event::drain(&self.fd);
         let mut tokens = Vec::new();
-        self.kernel.platform.reap(&mut tokens);
+        if self.kernel.platform.reap(&mut tokens) {
+            Straggler::arm(&self.kernel, STRAGGLER.0);
+        }
         self.kernel.executor.report(&tokens);
         true
     }

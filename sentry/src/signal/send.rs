@@ -167,6 +167,7 @@ fn wake_for(
     let Some(task) = chosen else { return };
     if signal == Signal::SIGKILL {
         signals.exiting.get_or_insert(libc::SIGKILL);
+        crate::task::doom::watch(group);
         for thread in group.threads() {
             thread.poke();
         }

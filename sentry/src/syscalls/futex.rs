@@ -202,6 +202,7 @@ pub async fn exit_robust_list(cx: &Cx) {
     walk_robust_list(cx).await;
     let pushed = cx.thread.lock().actions().len();
     if pushed > before {
+        crate::task::doom::watch(&cx.task.group);
         perform(cx).await;
     }
 }

@@ -77,7 +77,6 @@ fn check(cx: &Cx, req: &CloneRequest) -> Result<()> {
 pub async fn clone(cx: &Cx, req: CloneRequest) -> Result<Pid> {
     check(cx, &req)?;
     let kernel = Arc::clone(cx.kernel());
-    let is_thread = has(req.flags, libc::CLONE_THREAD);
     let creds = cx.task.creds();
     let pid = {
         let mut tree = kernel.tasks.lock();
@@ -98,56 +97,20 @@ pub async fn clone(cx: &Cx, req: CloneRequest) -> Result<Pid> {
     if !has(req.flags, libc::CLONE_VM) {
         cx.task.mm().prepare_fork(cx).await?;
     }
+    let before = cx.thread.lock().actions().len();
     let (mut thread, mm) = host_side(cx, &req)?;
-    let mut regs = thread.regs();
-    regs.rax = 0;
-    if req.stack != 0 {
-        regs.rsp = req.stack;
-    }
-    if has(req.flags, libc::CLONE_SETTLS) {
-        if req.tls >= systrap::layout::TASK_SIZE {
-            return Err(Errno::EPERM);
+    let kicker = thread.kicker();
+    let (group, child) = match kernel_side(cx, &req, pid, &mut thread, Arc::clone(&mm)) {
+        Ok(made) => made,
+        Err(e) => {
+            cx.thread.lock().actions().truncate(before);
+            if has(req.flags, libc::CLONE_VM) {
+                mm.leave();
+                kicker.never_born();
+            }
+            return Err(e);
         }
-        regs.fs_base = req.tls;
-    }
-    thread.set_regs(&regs);
-    if has(req.flags, libc::CLONE_CHILD_SETTID) {
-        thread
-            .actions()
-            .store_u32(req.child_tid, pid.cast_unsigned(), true);
-    }
-
-    let group = if is_thread {
-        Arc::clone(&cx.task.group)
-    } else {
-        new_group(cx, &req, pid)
     };
-    let child = Task::child_of(cx, &req, pid, Arc::clone(&group), mm);
-    let _ = child.cell.set(kernel.executor.reserve());
-    let pidfd = if has(req.flags, libc::CLONE_PIDFD) {
-        let fd = super::glue::pidfd_install(cx, &group)?;
-        cx.write_obj(
-            crate::user::UserRef::new(crate::user::UserAddr(req.pidfd)),
-            &fd,
-        )?;
-        Some(fd)
-    } else {
-        None
-    };
-    if has(req.flags, libc::CLONE_PARENT_SETTID) {
-        // Linux ignores a fault here.
-        let _ = cx.write_obj(
-            crate::user::UserRef::new(crate::user::UserAddr(req.parent_tid)),
-            &pid,
-        );
-    }
-    if let Err(e) = link(cx, &req, &group, &child) {
-        kernel.executor.discard(child.cell());
-        if let Some(fd) = pidfd {
-            let _ = cx.task.files().close(crate::syscalls::Fd(fd));
-        }
-        return Err(e);
-    }
     cx.pending_child.set(Arc::clone(&child));
     if has(req.flags, libc::CLONE_VFORK) {
         group.vfork_done.store(false, Ordering::SeqCst);
@@ -175,6 +138,69 @@ pub async fn clone(cx: &Cx, req: CloneRequest) -> Result<Pid> {
             .await;
     }
     Ok(pid)
+}
+
+/// What is known of the child here: its registers, its task, its place in the tree.
+fn kernel_side(
+    cx: &Cx,
+    req: &CloneRequest,
+    pid: Pid,
+    thread: &mut Thread,
+    mm: Arc<Mm>,
+) -> Result<(Arc<ThreadGroup>, Arc<Task>)> {
+    let mut regs = thread.regs();
+    regs.rax = 0;
+    if req.stack != 0 {
+        regs.rsp = req.stack;
+    }
+    if has(req.flags, libc::CLONE_SETTLS) {
+        if req.tls >= systrap::layout::TASK_SIZE {
+            return Err(Errno::EPERM);
+        }
+        regs.fs_base = req.tls;
+    }
+    thread.set_regs(&regs);
+    if has(req.flags, libc::CLONE_CHILD_SETTID) {
+        thread
+            .actions()
+            .store_u32(req.child_tid, pid.cast_unsigned(), true);
+    }
+
+    let is_thread = has(req.flags, libc::CLONE_THREAD);
+    let group = if is_thread {
+        Arc::clone(&cx.task.group)
+    } else {
+        new_group(cx, req, pid)
+    };
+    let child = Task::child_of(cx, req, pid, Arc::clone(&group), mm);
+    let pidfd = if has(req.flags, libc::CLONE_PIDFD) {
+        let fd = super::glue::pidfd_install(cx, &group)?;
+        let to = crate::user::UserRef::new(crate::user::UserAddr(req.pidfd));
+        if let Err(e) = cx.write_obj(to, &fd) {
+            let _ = cx.task.files().close(crate::syscalls::Fd(fd));
+            return Err(e);
+        }
+        Some(fd)
+    } else {
+        None
+    };
+    if has(req.flags, libc::CLONE_PARENT_SETTID) {
+        // Linux ignores a fault here.
+        let _ = cx.write_obj(
+            crate::user::UserRef::new(crate::user::UserAddr(req.parent_tid)),
+            &pid,
+        );
+    }
+    let executor = &cx.kernel().executor;
+    let _ = child.cell.set(executor.reserve());
+    if let Err(e) = link(cx, req, &group, &child) {
+        executor.discard(child.cell());
+        if let Some(fd) = pidfd {
+            let _ = cx.task.files().close(crate::syscalls::Fd(fd));
+        }
+        return Err(e);
+    }
+    Ok((group, child))
 }
 
 /// The host's part: a forked address space, or one more thread in this one.
@@ -273,7 +299,17 @@ pub(crate) fn undo(cx: &Cx, child: &Arc<Task>) {
         group.exit_signal.store(0, Ordering::Relaxed);
         super::exit::reap(cx.kernel(), group);
     }
-    child.mm().space.kill();
+    if let Some(mm) = child.try_mm() {
+        if Arc::ptr_eq(&mm, &cx.task.mm()) {
+            // The memory is ours too.
+            let kicker = child.kicker.lock().clone();
+            if let Some(kicker) = kicker {
+                kicker.never_born();
+            }
+        } else {
+            mm.space.kill();
+        }
+    }
     child.signals.lock().must_exit = true;
     child.poke();
 }

@@ -16,7 +16,11 @@ pub fn begin_group_exit(group: &Arc<ThreadGroup>, status: i32) {
         let mut signals = group.signals.lock();
         signals.exiting.get_or_insert(status);
     }
-    for task in group.threads() {
+    let threads = group.threads();
+    if threads.len() > 1 || threads.iter().any(|t| t.in_user.load(Ordering::SeqCst)) {
+        super::doom::watch(group);
+    }
+    for task in threads {
         task.poke();
     }
     group.stop_events.notify_all();
@@ -35,10 +39,11 @@ pub(crate) async fn exit_thread(cx: &Cx, status: i32) {
     // gone already.
     let mm = task.mm();
     let dead = mm.space.is_dead();
-    let last_in_space = mm.leave();
     if !dead {
         crate::syscalls::futex::exit_robust_list(cx).await;
     }
+    // Not before: the last to leave ends the host process, and with it what others are still doing to their memory.
+    let last_in_space = mm.leave();
     {
         let mut thread = cx.thread.lock();
         if !dead {
@@ -65,6 +70,7 @@ pub(crate) async fn exit_thread(cx: &Cx, status: i32) {
         links.threads.is_empty()
     };
     if last {
+        super::doom::cancel(&kernel, &group);
         let status = group.signals.lock().exiting.unwrap_or(status);
         exit_process(&kernel, &group, status);
     } else {

@@ -2,7 +2,7 @@
 
 use super::tree::{ProcessGroup, Rlimits};
 use super::{Pid, Task};
-use crate::executor::WaitQueue;
+use crate::executor::{TimerId, WaitQueue};
 use crate::kernel::Kernel;
 use crate::signal::{GroupSignals, SigHand};
 use arch::abi::Rusage;
@@ -70,6 +70,8 @@ pub struct ThreadGroup {
     /// It has given up its session's terminal for itself (TIOCNOTTY).
     pub(crate) no_terminal: AtomicBool,
     notifications: Mutex<SmallVec<[(i32, i32); 2]>>,
+    /// When the host is to end what doesn't end by itself. Under it only the timers' lock.
+    pub(super) doom: Mutex<Option<TimerId>>,
 }
 
 /// Accounting of what is no longer running.
@@ -148,6 +150,7 @@ impl ThreadGroup {
             io: Default::default(),
             no_terminal: AtomicBool::new(no_terminal),
             notifications: Mutex::default(),
+            doom: Mutex::default(),
         })
     }
 

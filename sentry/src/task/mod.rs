@@ -13,6 +13,7 @@ pub mod clone;
 pub mod creds;
 pub mod current;
 pub mod cx;
+pub(crate) mod doom;
 pub mod exec;
 pub mod exit;
 pub mod glue;

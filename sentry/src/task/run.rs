@@ -159,6 +159,10 @@ async fn handle(cx: &Cx, event: Option<Event>) -> Next {
         }
         Event::Dead { status } => {
             tracing::debug!(tid = cx.task.tid(), status, "the stub process died");
+            // Or only the thread was never made (clone.rs).
+            if cx.task.mm().space.is_dead() {
+                super::exit::begin_group_exit(&cx.task.group, libc::SIGKILL);
+            }
             Next::Exit(libc::SIGKILL)
         }
         Event::Violation(what) => {

@@ -20,6 +20,7 @@ tests!(
     dead_child_is_reported,
     killed_before_hello,
     dropped_before_hello,
+    killed_and_never_made,
 );
 
 code!(
@@ -394,4 +395,29 @@ fn dropped_before_hello() {
         assert!(std::time::Instant::now() < end);
     }
     assert_eq!(vm.platform.counters().violations, 0);
+}
+
+/// A child whose parent's stub never gets to the fork.
+fn killed_and_never_made() {
+    let mut vm = Vm::new();
+    let mut p = vm.start(forks());
+    call(vm.event(&mut p));
+    let mut c = fork(&mut vm, &mut p, 77);
+    c.thread.resume();
+    c.space.abandon(); // not before it was killed
+    assert!(!c.space.is_dead());
+    c.space.kill();
+    assert!(!c.space.is_dead());
+    c.space.abandon();
+    assert!(c.space.is_dead());
+    assert!(matches!(vm.event(&mut c), Event::Dead { .. }));
+    // And if it comes after all, it ends at once.
+    assert_eq!(call(vm.go(&mut p)).0, 1000);
+    let end = std::time::Instant::now() + std::time::Duration::from_secs(10);
+    let deaths = vm.platform.counters().violations;
+    while vm.platform.counters().violations == deaths {
+        vm.platform.reap(&mut vm.tokens);
+        assert!(std::time::Instant::now() < end);
+        std::thread::yield_now();
+    }
 }

@@ -15,6 +15,7 @@ tests!(
     dropping_the_last_ends_the_process,
     descriptors_go_to_the_right_thread,
     clear_tid_at_exit,
+    failed_clone_gives_the_slot_back,
 );
 
 // Adds rbx to the word at DATA, then calls 1000 in a loop.
@@ -215,6 +216,41 @@ fn descriptors_go_to_the_right_thread() {
             assert_eq!(p.u64(0x1000_0000 + i * 0x1_0000), round * 100 + i);
         }
     }
+}
+
+/// More threads that fail to come than a region has slots.
+fn failed_clone_gives_the_slot_back() {
+    let mut vm = Vm::new();
+    let mut p = vm.load(adds());
+    for i in 0..10_000 {
+        p.thread.actions().munmap(1, 0x1000); // fails
+        let mut thread = p.thread.spawn_thread().expect("thread");
+        let token = vm.name(&thread);
+        let kicker = thread.kicker();
+        let resumed = i % 3;
+        if resumed == 1 {
+            thread.resume();
+        }
+        p.thread.perform();
+        let event = vm.event(&mut p);
+        assert!(matches!(event, Event::ActionFailed { index: 0, .. }));
+        kicker.never_born();
+        if resumed == 2 {
+            thread.resume();
+        }
+        if resumed != 0 {
+            vm.wait_token(token);
+            assert_eq!(thread.event(), Event::Dead { status: 0 });
+        }
+        thread.actions().exit_thread();
+        thread.resume();
+    }
+    // And the process goes on.
+    let mut t = more(&mut vm, &mut p, 1).pop().expect("one");
+    t.thread.resume();
+    vm.wait_token(t.token);
+    assert_eq!(call(t.thread.event()).0, 1000);
+    assert_eq!(call(vm.go(&mut p)).0, 1000);
 }
 
 fn clear_tid_at_exit() {
