@@ -175,9 +175,9 @@ impl AddressSpace {
     pub fn abandon(&self) {
         if self.kill_wanted.load(Ordering::SeqCst) && self.live_pid().is_none() {
             let pids = self.core.pids.lock();
-            let never = self
-                .pid
-                .compare_exchange(UNKNOWN, NEVER, Ordering::SeqCst, Ordering::SeqCst);
+            let never =
+                self.pid
+                    .compare_exchange(UNKNOWN, NEVER, Ordering::SeqCst, Ordering::SeqCst);
             drop(pids);
             if never.is_ok() {
                 count(&self.core.counts.violations);

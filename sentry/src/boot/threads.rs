@@ -5,8 +5,8 @@ use crate::host::event::{monotonic_ns, signalfd_sigchld};
 use crate::kernel::Kernel;
 use std::io;
 use std::os::fd::OwnedFd;
-use std::sync::{Arc, Weak};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Weak};
 use std::thread::{Builder, JoinHandle};
 
 /// Stack of a worker, bytes. Futures live on the heap; what is here is one poll's.
