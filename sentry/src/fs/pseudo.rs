@@ -3,6 +3,7 @@
 //! A directory is a [`Directory`] (what names it has now), a file a [`Text`] (what it says now, made once per open, at
 //! the first read from position 0), a link a [`Symlink`]. [`Node`] gives each the inode.
 
+use crate::executor::{PollEvents, WaitQueue};
 use crate::user::{Sink, Source, VecSink};
 use crate::vfs::attr::{Attr, Dev, FileType, SetAttr};
 use crate::vfs::inode::{Inode, InodeExt, InodeRef, Link};
@@ -12,6 +13,7 @@ use arch::{Errno, Result};
 use parking_lot::Mutex;
 use std::any::Any;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// A name in a directory.
 pub struct Entry {
@@ -60,6 +62,14 @@ pub trait Directory: Send + Sync + 'static {
 pub trait Text: Send + Sync + 'static {
     /// What it says now.
     fn read(&self, env: &Env<'_>) -> Result<Vec<u8>>;
+    /// Whether it may be opened with open(2) flags `flags`, beyond what its mode says.
+    fn open(&self, _env: &Env<'_>, _flags: u32) -> Result<()> {
+        Ok(())
+    }
+    /// What poll(2) watches: its changes are exceptional conditions.
+    fn watch(&self) -> Option<Arc<dyn Watch>> {
+        None
+    }
     /// A write, of the whole text at once; EACCES-like errors are the implementation's.
     fn write(&self, _env: &Env<'_>, _data: &[u8]) -> Result<()> {
         Err(Errno::EINVAL)
@@ -76,6 +86,14 @@ impl<F: Fn(&Env<'_>) -> Result<Vec<u8>> + Send + Sync + 'static> Text for F {
     }
 }
 
+/// Something that counts its changes.
+pub trait Watch: Send + Sync {
+    /// Notified at every change.
+    fn queue(&self) -> &WaitQueue;
+    /// How many there have been.
+    fn version(&self) -> u64;
+}
+
 /// A symbolic link that is made up, perhaps a magic one.
 pub trait Symlink: Send + Sync + 'static {
     /// Its text.
@@ -87,6 +105,10 @@ pub trait Symlink: Send + Sync + 'static {
     /// Whether it jumps.
     fn magic(&self) -> bool {
         false
+    }
+    /// Its permission bits.
+    fn mode(&self) -> u32 {
+        0o777
     }
     /// Who owns it.
     fn owner(&self) -> Owner {
@@ -183,7 +205,11 @@ impl Inode for Node {
             d.alive()?;
         }
         let owner = self.owner();
-        let mut attr = Attr::new(self.dev, self.ino, self.file_type().mode() | self.mode);
+        let mode = match &self.kind {
+            Kind::Link(l) => l.mode(),
+            _ => self.mode,
+        };
+        let mut attr = Attr::new(self.dev, self.ino, self.file_type().mode() | mode);
         attr.uid = owner.uid;
         attr.gid = owner.gid;
         if let Kind::Dir(d) = &self.kind {
@@ -251,11 +277,17 @@ impl Inode for Node {
                     entries: Mutex::new(None),
                 }))
             }
-            Kind::Text(t) => Ok(Box::new(OpenText {
-                text: Arc::clone(t),
-                env: Owned::of(env),
-                now: Mutex::new(None),
-            })),
+            Kind::Text(t) => {
+                t.open(env, flags)?;
+                let watch = t.watch();
+                Ok(Box::new(OpenText {
+                    text: Arc::clone(t),
+                    env: Owned::of(env),
+                    now: Mutex::new(None),
+                    seen: AtomicU64::new(watch.as_ref().map_or(0, |w| w.version())),
+                    watch,
+                }))
+            }
             Kind::Raw(r) => r.open(env, flags),
             Kind::Link(_) => Err(Errno::ELOOP),
         }
@@ -294,6 +326,9 @@ struct OpenText {
     env: Owned,
     /// What the reads go on with; made anew by a read from the start.
     now: Mutex<Option<Arc<Vec<u8>>>>,
+    watch: Option<Arc<dyn Watch>>,
+    /// The version that poll(2) has told of.
+    seen: AtomicU64,
 }
 
 /// Writes to a made-up file at most.
@@ -326,6 +361,21 @@ impl FileOps for OpenText {
         self.text.write(&self.env.env(), &data[..n])?;
         *self.now.lock() = None;
         Ok(n)
+    }
+
+    fn poll(&self, _file: &File) -> PollEvents {
+        let mut ready = PollEvents::READABLE | PollEvents::WRITABLE;
+        if let Some(watch) = &self.watch {
+            let now = watch.version();
+            if self.seen.swap(now, Ordering::AcqRel) != now {
+                ready |= PollEvents::PRI | PollEvents::ERR;
+            }
+        }
+        ready
+    }
+
+    fn wait_queue(&self) -> Option<&WaitQueue> {
+        self.watch.as_ref().map(|w| w.queue())
     }
 
     fn seekable(&self) -> bool {

@@ -49,6 +49,8 @@ impl State {
         let mut child = Self {
             layout: self.layout,
             heap: self.heap,
+            info: Arc::clone(&self.info),
+            vdso: self.vdso,
             ..Self::default()
         };
         for vma in self

@@ -119,6 +119,10 @@ pub fn mount(
     if flags & !known != 0 {
         return Err(Errno::EINVAL);
     }
+    let ns = cx.task.fs().namespace();
+    if flags & (REMOUNT | PROPAGATION) != 0 {
+        ns.check_mine(&place.mount)?;
+    }
     if flags & REMOUNT != 0 {
         remount(&place, flags, &data)
     } else if flags & BIND != 0 {
@@ -135,7 +139,7 @@ pub fn mount(
             &source[..]
         };
         let mount = Mount::new(root, source, mount_flags(flags, None));
-        cx.task.fs().namespace().mount(&mount, &place)
+        ns.mount(&mount, &place)
     }
 }
 
@@ -147,10 +151,9 @@ fn remount(place: &Path, flags: u64, data: &[u8]) -> Result<()> {
     let mount = &place.mount;
     if flags & BIND == 0 {
         mount.sb().fs.remount(data)?;
-        mount.sb().set_read_only(flags & libc::MS_RDONLY != 0);
+        mount.sb().set_read_only(flags & libc::MS_RDONLY != 0)?;
     }
-    mount.set_flags(mount_flags(flags, Some(mount.flags())));
-    Ok(())
+    mount.change_flags(mount_flags(flags, Some(mount.flags())))
 }
 
 /// The place that a source names.
@@ -165,6 +168,7 @@ fn source_place(cx: &Cx, source: &[u8]) -> Result<Path> {
 /// MS_BIND.
 fn bind(cx: &Cx, source: &[u8], place: &Path, recursive: bool) -> Result<()> {
     let from = source_place(cx, source)?;
+    cx.task.fs().namespace().check_mine(&from.mount)?;
     if *from.mount.propagation() == Propagation::Unbindable {
         return Err(Errno::EINVAL);
     }
@@ -226,15 +230,16 @@ fn new_file_system(cx: &Cx, kind: &[u8], data: &[u8]) -> Result<Arc<Dentry>> {
 
 const MNT_EXPIRE: i32 = libc::MNT_EXPIRE;
 
-/// umount2(2). MNT_EXPIRE is EINVAL.
+/// umount2(2).
 pub fn umount2(cx: &Cx, target: UserStr, flags: i32) -> Result<()> {
-    let known = libc::MNT_FORCE | libc::MNT_DETACH | libc::UMOUNT_NOFOLLOW;
-    if flags & !known != 0 || flags & MNT_EXPIRE != 0 {
+    let known = libc::MNT_FORCE | libc::MNT_DETACH | libc::UMOUNT_NOFOLLOW | MNT_EXPIRE;
+    if flags & !known != 0 {
         return Err(Errno::EINVAL);
     }
     let mut walk = WalkFlags::empty();
     walk.set(WalkFlags::FOLLOW, flags & libc::UMOUNT_NOFOLLOW == 0);
-    let place = path::place(cx, Fd::CWD, target, walk)?;
+    // What is mounted on the working directory counts for `.` too.
+    let place = path::place(cx, Fd::CWD, target, walk)?.follow_mounts();
     may_mount(cx)?;
     if !place.is_mount_root() {
         return Err(Errno::EINVAL);
@@ -242,6 +247,15 @@ pub fn umount2(cx: &Cx, target: UserStr, flags: i32) -> Result<()> {
     let mount = Arc::clone(&place.mount);
     drop(place);
     let fs = cx.task.fs();
+    if flags & MNT_EXPIRE != 0 {
+        if flags & (libc::MNT_FORCE | libc::MNT_DETACH) != 0 || mount.mountpoint().is_none() {
+            return Err(Errno::EINVAL);
+        }
+        fs.namespace().is_unused(&mount)?;
+        if !mount.expires() {
+            return Err(Errno::EAGAIN);
+        }
+    }
     fs.namespace().umount(&mount, flags & libc::MNT_DETACH != 0)
 }
 

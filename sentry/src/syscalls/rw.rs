@@ -95,6 +95,12 @@ fn verify(file: &File, how: How, len: usize) -> Result<()> {
 
 /// Reads into `sink`, waiting for data unless told not to.
 async fn read_into(file: &File, cx: &Cx, sink: &mut (dyn Sink + Send), how: How) -> Result<usize> {
+    let result = do_read(file, cx, sink, how).await;
+    cx.task.group.count_io(false, &result);
+    result
+}
+
+async fn do_read(file: &File, cx: &Cx, sink: &mut (dyn Sink + Send), how: How) -> Result<usize> {
     if file.downcast::<SocketFile>().is_some() {
         return super::message::read_file(cx, file, sink, how.nowait).await;
     }
@@ -230,6 +236,12 @@ async fn write_from(
     src: &mut (dyn Source + Send),
     how: How,
 ) -> Result<usize> {
+    let result = do_write(file, cx, src, how).await;
+    cx.task.group.count_io(true, &result);
+    result
+}
+
+async fn do_write(file: &File, cx: &Cx, src: &mut (dyn Source + Send), how: How) -> Result<usize> {
     if file.downcast::<SocketFile>().is_some() {
         return super::message::write_file(cx, file, src, how.nowait).await;
     }

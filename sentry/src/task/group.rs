@@ -107,6 +107,15 @@ pub(crate) struct NewGroup {
 }
 
 impl ThreadGroup {
+    /// Counts a read or write for /proc/PID/io.
+    pub(crate) fn count_io(&self, write: bool, result: &arch::Result<usize>) {
+        let at = usize::from(write);
+        if let Ok(n) = result {
+            self.io[at].fetch_add(*n as u64, Ordering::Relaxed);
+        }
+        self.io[2 + at].fetch_add(1, Ordering::Relaxed);
+    }
+
     pub(crate) fn new(new: NewGroup) -> Arc<Self> {
         let start = crate::host::event::clock_ns(libc::CLOCK_BOOTTIME).unwrap_or(0);
         let no_terminal = new

@@ -282,10 +282,15 @@ impl File {
         }
     }
 
-    /// Counts this description as a writer of its inode, until it goes. ETXTBSY while that is being executed.
+    /// Counts this description as a writer of its inode and its mount, until it goes. EROFS if that has become read-only,
+    /// ETXTBSY while the file is being executed.
     pub(crate) fn count_writer(&self) -> Result<()> {
         if let Some(path) = &self.path {
-            path.inode().ext().get_write()?;
+            path.mount.add_writer()?;
+            if let Err(e) = path.inode().ext().get_write() {
+                path.mount.drop_writer();
+                return Err(e);
+            }
             self.writer.store(true, Ordering::Release);
         }
         Ok(())
@@ -366,6 +371,7 @@ impl Drop for File {
         if let Some(path) = &self.path {
             if *self.writer.get_mut() {
                 path.inode().ext().put_write();
+                path.mount.drop_writer();
             }
             if !self.is_path_only() {
                 let mask = if self.writable() {

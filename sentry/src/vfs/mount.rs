@@ -10,7 +10,7 @@ use crate::executor::{PollEvents, WaitQueue};
 use arch::{Errno, Result};
 use parking_lot::{Mutex, RwLock};
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
 
 bitflags::bitflags! {
@@ -47,6 +47,10 @@ pub struct Mount {
     /// The device or whatever was given as such to mount(2).
     pub source: Vec<u8>,
     flags: AtomicU32,
+    /// Open files that may be written to. Counted up before the flags are looked at, looked at after they are set.
+    writers: AtomicUsize,
+    /// MNT_EXPIRE: 2 when marked, less by one for every walk that came across since.
+    expiring: AtomicU32,
     place: RwLock<MountPlace>,
     /// Mounts on dentries of this one, by the dentry's address (which a mount holds).
     children: RwLock<HashMap<usize, Arc<Mount>>>,
@@ -82,6 +86,8 @@ impl Mount {
             root,
             source: source.to_vec(),
             flags: AtomicU32::new(flags.bits()),
+            writers: AtomicUsize::new(0),
+            expiring: AtomicU32::new(0),
             place: RwLock::default(),
             children: RwLock::default(),
             propagation: Mutex::default(),
@@ -103,9 +109,49 @@ impl Mount {
         MountFlags::from_bits_truncate(self.flags.load(Ordering::Relaxed))
     }
 
-    /// MS_REMOUNT | MS_BIND.
+    /// Sets the flags, whoever writes.
     pub fn set_flags(&self, flags: MountFlags) {
-        self.flags.store(flags.bits(), Ordering::Relaxed);
+        self.flags.store(flags.bits(), Ordering::SeqCst);
+    }
+
+    /// MS_REMOUNT | MS_BIND. EBUSY to become read-only while files are open for writing.
+    pub fn change_flags(&self, flags: MountFlags) -> Result<()> {
+        let old = self.flags.swap(flags.bits(), Ordering::SeqCst);
+        let tightens = flags.bits() & !old & MountFlags::RDONLY.bits() != 0;
+        if tightens && self.writers.load(Ordering::SeqCst) > 0 {
+            self.flags.store(old, Ordering::SeqCst);
+            return Err(Errno::EBUSY);
+        }
+        Ok(())
+    }
+
+    /// A file is opened for writing through this mount. EROFS if that has become impossible.
+    pub(super) fn add_writer(&self) -> Result<()> {
+        self.writers.fetch_add(1, Ordering::SeqCst);
+        self.sb().writers.fetch_add(1, Ordering::SeqCst);
+        self.want_write().inspect_err(|_| self.drop_writer())
+    }
+
+    pub(super) fn drop_writer(&self) {
+        self.sb().writers.fetch_sub(1, Ordering::SeqCst);
+        self.writers.fetch_sub(1, Ordering::SeqCst);
+    }
+
+    /// A walk goes across onto it: it is in use.
+    pub(super) fn crossed(&self) {
+        let marks = self.expiring.load(Ordering::Relaxed);
+        if marks > 0 {
+            self.expiring.store(marks - 1, Ordering::Relaxed);
+        }
+    }
+
+    /// umount2(2) MNT_EXPIRE: whether it was marked, and nobody but the caller has come across since; else it is now.
+    pub fn expires(&self) -> bool {
+        let marked = self.expiring.swap(2, Ordering::Relaxed) > 0;
+        if marked {
+            self.expiring.store(0, Ordering::Relaxed);
+        }
+        marked
     }
 
     /// EROFS if nothing may be written through this mount (mnt_want_write).
@@ -236,6 +282,7 @@ impl MountNamespace {
     pub fn mount(&self, mount: &Arc<Mount>, at: &Path) -> Result<()> {
         let _change = self.change.lock();
         let at = at.clone().follow_mounts();
+        self.check_mine(&at.mount)?;
         let dir = |d: &Arc<Dentry>| d.inode().file_type() == super::FileType::Directory;
         if dir(&mount.root) != dir(&at.dentry) {
             return Err(Errno::ENOTDIR);
@@ -272,11 +319,9 @@ impl MountNamespace {
         if mount.mountpoint().is_none() {
             return Err(Errno::EINVAL);
         }
+        self.check_mine(mount)?;
         if !detach {
-            // One reference from the parent, one that the caller holds (by its path).
-            if !mount.children.read().is_empty() || Arc::strong_count(mount) > 2 {
-                return Err(Errno::EBUSY);
-            }
+            self.is_unused(mount)?;
         }
         mount.detach();
         let mut gone = vec![Arc::clone(mount)];
@@ -290,6 +335,28 @@ impl MountNamespace {
         Ok(())
     }
 
+    /// EINVAL for a mount that is in another namespace's tree, or in none (check_mnt).
+    pub fn check_mine(&self, mount: &Arc<Mount>) -> Result<()> {
+        let mut at = Arc::clone(mount);
+        while let Some(above) = at.mountpoint() {
+            at = above.mount;
+        }
+        if Arc::ptr_eq(&at, &self.root()) {
+            Ok(())
+        } else {
+            Err(Errno::EINVAL)
+        }
+    }
+
+    /// EBUSY if something is mounted on `mount`, or anybody but its parent and the caller has hold of it.
+    pub fn is_unused(&self, mount: &Arc<Mount>) -> Result<()> {
+        if mount.children.read().is_empty() && Arc::strong_count(mount) <= 2 {
+            Ok(())
+        } else {
+            Err(Errno::EBUSY)
+        }
+    }
+
     /// MS_MOVE: `mount` goes to `to`. EINVAL for the root, ELOOP if `to` is within it.
     pub fn relocate(&self, mount: &Arc<Mount>, to: &Path) -> Result<()> {
         let _change = self.change.lock();
@@ -297,6 +364,8 @@ impl MountNamespace {
             return Err(Errno::EINVAL);
         }
         let to = to.clone().follow_mounts();
+        self.check_mine(mount)?;
+        self.check_mine(&to.mount)?;
         let mut at = Some(Arc::clone(&to.mount));
         while let Some(m) = at {
             if Arc::ptr_eq(&m, mount) {
@@ -316,6 +385,7 @@ impl MountNamespace {
         if new.mount.mountpoint().is_none() {
             return Err(Errno::EINVAL);
         }
+        self.check_mine(&new.mount)?;
         let above = old.mount.mountpoint();
         new.mount.detach();
         match above {

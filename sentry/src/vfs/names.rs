@@ -67,6 +67,9 @@ fn creatable(env: &Env<'_>, at: &At, path: &[u8], is_dir: bool) -> Result<(Path,
     if env.lookup(&dir, &name)?.is_some() {
         return Err(Errno::EEXIST);
     }
+    if dir.mount.sb().fs.fixed_names() {
+        return Err(Errno::ENOENT);
+    }
     if slash && !is_dir {
         return Err(Errno::ENOENT);
     }

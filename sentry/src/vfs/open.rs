@@ -170,6 +170,9 @@ pub fn open(env: &Env<'_>, at: &At, path: &[u8], mut how: OpenHow) -> Result<Arc
 /// Makes a regular file for an open with O_CREAT.
 fn create(env: &Env<'_>, walk: &Walk<'_, '_>, name: &[u8], how: &OpenHow) -> Result<Path> {
     let dir = walk.dir();
+    if dir.mount.sb().fs.fixed_names() {
+        return Err(Errno::ENOENT);
+    }
     dir.mount.want_write()?;
     perm::may_create(env, dir)?;
     let node = names::new_node(env, dir, libc::S_IFREG | how.mode, super::Dev::default())?;

@@ -77,6 +77,7 @@ impl Path {
             let Some(mount) = self.mount.mounted_on(&self.dentry) else {
                 break;
             };
+            mount.crossed();
             let dentry = Arc::clone(&mount.root);
             self = Self { mount, dentry };
         }

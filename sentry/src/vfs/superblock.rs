@@ -3,7 +3,7 @@
 use super::attr::Dev;
 use super::dentry::{Dentry, Ring};
 use super::inode::InodeRef;
-use arch::Result;
+use arch::{Errno, Result};
 use std::any::Any;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
@@ -55,6 +55,12 @@ pub trait FileSystem: Any + Send + Sync {
         false
     }
 
+    /// Whether looking for a name that isn't there is an error by itself, so that making it is ENOENT before anything
+    /// else is looked at (proc).
+    fn fixed_names(&self) -> bool {
+        false
+    }
+
     /// Whether "no such name" may be remembered.
     fn caches_negative(&self) -> bool {
         false
@@ -82,6 +88,8 @@ pub struct Superblock {
     read_only: AtomicBool,
     /// Entries that nobody uses, kept for the next walk.
     pub(super) ring: Ring,
+    /// Open files that may be written to. Counted up before [`Superblock::read_only`] is looked at, looked at after that is set.
+    pub(super) writers: AtomicUsize,
     /// Mounts of it. At 0 the cache is emptied: it holds the entries and they hold this.
     mounts: AtomicUsize,
     /// Taken by renames of directories between directories, before the directories' own locks (s_vfs_rename_mutex).
@@ -101,6 +109,7 @@ impl Superblock {
             fs,
             read_only: AtomicBool::new(read_only),
             ring,
+            writers: AtomicUsize::new(0),
             mounts: AtomicUsize::new(0),
             rename: parking_lot::Mutex::new(()),
             revalidates,
@@ -114,9 +123,14 @@ impl Superblock {
         self.read_only.load(Ordering::Relaxed)
     }
 
-    /// MS_REMOUNT with or without MS_RDONLY.
-    pub fn set_read_only(&self, yes: bool) {
-        self.read_only.store(yes, Ordering::Relaxed);
+    /// MS_REMOUNT with or without MS_RDONLY. EBUSY while files are open for writing.
+    pub fn set_read_only(&self, yes: bool) -> Result<()> {
+        let old = self.read_only.swap(yes, Ordering::SeqCst);
+        if yes && !old && self.writers.load(Ordering::SeqCst) > 0 {
+            self.read_only.store(false, Ordering::SeqCst);
+            return Err(Errno::EBUSY);
+        }
+        Ok(())
     }
 
     pub(super) fn mounted(&self) {

@@ -109,6 +109,14 @@ impl Symlink for FdLink {
         true
     }
 
+    /// What the descriptor is open for.
+    fn mode(&self) -> u32 {
+        self.file().map_or(0, |file| {
+            let read = if file.readable() { 0o500 } else { 0 };
+            read | if file.writable() { 0o300 } else { 0 }
+        })
+    }
+
     fn owner(&self) -> Owner {
         super::task::owner_of(&self.task)
     }

@@ -3,11 +3,12 @@
 //! - [`root`]: the top directory: processes, and files about the whole system.
 //! - [`task`]: /proc/PID and /proc/PID/task/TID.
 //! - [`fd`]: /proc/PID/fd and fdinfo.
-//! - [`status`]: the texts about one process.
+//! - [`status`]: the texts about one process. [`mem`]: its memory.
 //! - [`system`]: the texts about the system.
 //! - [`sys`] is /proc/sys.
 
 pub mod fd;
+mod mem;
 mod memory;
 pub mod net;
 pub mod root;
@@ -45,6 +46,9 @@ impl FileSystem for ProcFs {
         })
     }
     fn revalidates(&self) -> bool {
+        true
+    }
+    fn fixed_names(&self) -> bool {
         true
     }
     fn cache_limit(&self) -> usize {

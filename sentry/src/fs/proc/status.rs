@@ -217,7 +217,16 @@ pub(super) fn stat(_env: &Env<'_>, task: &Task) -> Result<Vec<u8>> {
 /// /proc/PID/cmdline.
 pub(super) fn cmdline(_env: &Env<'_>, task: &Task) -> Result<Vec<u8>> {
     let facts = memory::facts(task);
-    Ok(read_memory(task, facts.arg_start, facts.arg_end))
+    let text = read_memory(task, facts.arg_start, facts.arg_end);
+    if text.last().is_none_or(|&b| b == 0) {
+        return Ok(text);
+    }
+    // setproctitle(3) wrote over the arguments and may have gone on into the environment: one string.
+    let mut text = read_memory(task, facts.arg_start, facts.env_end);
+    if let Some(end) = text.iter().position(|&b| b == 0) {
+        text.truncate(end + 1);
+    }
+    Ok(text)
 }
 
 /// /proc/PID/environ.

@@ -1,12 +1,14 @@
 //! /proc/PID, /proc/PID/task and /proc/PID/task/TID.
 
 use super::fd::FdDir;
+use super::mem::{MemFile, Which};
 use super::{Proc, status};
-use crate::fs::pseudo::{Directory, Entry, Node, Owner, Symlink, Text, name_ino};
+use crate::executor::WaitQueue;
+use crate::fs::pseudo::{Directory, Entry, Node, Owner, Symlink, Text, Watch, name_ino};
 use crate::task::{Task, ThreadGroup};
 use crate::vfs::inode::InodeRef;
 use crate::vfs::walk::Env;
-use crate::vfs::{FileType, Path};
+use crate::vfs::{FileType, MountNamespace, Path};
 use arch::{Errno, Result};
 use std::sync::{Arc, Weak};
 
@@ -90,10 +92,12 @@ struct TaskText {
     make: Make,
     /// Needs the right to look into the task (ptrace_may_access).
     guarded: bool,
+    /// It is a table of mounts.
+    mounts: bool,
 }
 
 /// Whether the asking credentials may look into `task` (ptrace(2), "Ptrace access mode checking").
-fn may_access(env: &Env<'_>, task: &Task) -> bool {
+pub(super) fn may_access(env: &Env<'_>, task: &Task) -> bool {
     let theirs = task.creds();
     let mine = &env.creds;
     let same = [theirs.uid, theirs.euid, theirs.suid]
@@ -115,16 +119,38 @@ fn may_access(env: &Env<'_>, task: &Task) -> bool {
 }
 
 impl Text for TaskText {
-    fn read(&self, env: &Env<'_>) -> Result<Vec<u8>> {
+    fn open(&self, env: &Env<'_>, _flags: u32) -> Result<()> {
         let task = self.task.upgrade().ok_or(Errno::ESRCH)?;
         if self.guarded && !may_access(env, &task) {
             return Err(Errno::EACCES);
         }
+        Ok(())
+    }
+
+    fn read(&self, env: &Env<'_>) -> Result<Vec<u8>> {
+        let task = self.task.upgrade().ok_or(Errno::ESRCH)?;
         (self.make)(env, &task)
+    }
+
+    fn watch(&self) -> Option<Arc<dyn Watch>> {
+        if !self.mounts {
+            return None;
+        }
+        let task = self.task.upgrade()?;
+        Some(task.fs().namespace())
     }
 
     fn owner(&self) -> Owner {
         owner_of(&self.task)
+    }
+}
+
+impl Watch for MountNamespace {
+    fn queue(&self) -> &WaitQueue {
+        &self.changed
+    }
+    fn version(&self) -> u64 {
+        self.version.load(std::sync::atomic::Ordering::SeqCst)
     }
 }
 
@@ -176,19 +202,34 @@ impl Symlink for TaskLink {
 }
 
 /// A namespace's link: a text to compare, nothing to enter.
-struct NsLink(&'static str, u64);
+struct NsLink {
+    task: Weak<Task>,
+    kind: &'static str,
+    id: u64,
+}
 
 impl Symlink for NsLink {
-    fn text(&self, _env: &Env<'_>) -> Result<Vec<u8>> {
-        Ok(format!("{}:[{}]", self.0, self.1).into_bytes())
+    fn text(&self, env: &Env<'_>) -> Result<Vec<u8>> {
+        let task = self.task.upgrade().ok_or(Errno::ENOENT)?;
+        if !may_access(env, &task) {
+            return Err(Errno::EACCES);
+        }
+        let id = match self.kind {
+            "mnt" => MNT_IDS + task.fs().namespace().ino,
+            _ => self.id,
+        };
+        Ok(format!("{}:[{id}]", self.kind).into_bytes())
     }
 }
+
+/// Numbers of mount namespaces start here.
+const MNT_IDS: u64 = 0xf000_0000;
 
 /// Namespaces, each one for the whole sandbox (numbers as PROC_*_INIT_INO).
 const NAMESPACES: &[(&str, u64)] = &[
     ("cgroup", 0xefff_fffb),
     ("ipc", 0xefff_ffff),
-    ("mnt", 0xeffffff8),
+    ("mnt", MNT_IDS),
     ("net", 0xeffffff9),
     ("pid", 0xefff_fffc),
     ("user", 0xefff_fffd),
@@ -210,7 +251,11 @@ impl Directory for NsDir {
         Ok(Node::link(
             self.proc.dev,
             name_ino(self.ino, name.as_bytes()),
-            NsLink(name, *id),
+            NsLink {
+                task: self.task.clone(),
+                kind: name,
+                id: *id,
+            },
         ))
     }
 
@@ -327,6 +372,7 @@ impl Directory for TaskDir {
                     task,
                     make: *make,
                     guarded,
+                    mounts: name.starts_with("mount"),
                 },
             ));
         }
@@ -351,7 +397,20 @@ impl Directory for TaskDir {
                 },
             )
         };
+        let memory = |which, mode| {
+            Node::raw(
+                dev,
+                ino,
+                mode,
+                MemFile {
+                    task: task.clone(),
+                    which,
+                },
+            )
+        };
         Ok(match name {
+            b"mem" => memory(Which::Mem, 0o600),
+            b"pagemap" => memory(Which::Pagemap, 0o400),
             b"comm" => setting(Setting::Comm, 0o644),
             b"oom_score_adj" => setting(Setting::OomScoreAdj, 0o644),
             b"coredump_filter" => setting(Setting::CoredumpFilter, 0o444),
@@ -392,7 +451,8 @@ impl Directory for TaskDir {
             .map(|t| Entry::new(t.0, FileType::Regular))
             .collect();
         out.extend(
-            ["comm", "oom_score_adj", "coredump_filter"].map(|n| Entry::new(n, FileType::Regular)),
+            ["comm", "oom_score_adj", "coredump_filter", "mem", "pagemap"]
+                .map(|n| Entry::new(n, FileType::Regular)),
         );
         out.extend(["exe", "cwd", "root"].map(|n| Entry::new(n, FileType::Symlink)));
         out.extend(

@@ -9,9 +9,11 @@ mod dir;
 mod inotify;
 mod link;
 mod lseek;
+mod mount;
 mod open;
 mod openat2;
 mod rename;
+mod root;
 mod rw;
 mod stat;
 mod statfs;
@@ -29,9 +31,11 @@ pub const FAMILIES: &[Family] = &[
     ("inotify", inotify::CASES),
     ("link", link::CASES),
     ("lseek", lseek::CASES),
+    ("mount", mount::CASES),
     ("open", open::CASES),
     ("openat2", openat2::CASES),
     ("rename", rename::CASES),
+    ("root", root::CASES),
     ("rw", rw::CASES),
     ("stat", stat::CASES),
     ("statfs", statfs::CASES),

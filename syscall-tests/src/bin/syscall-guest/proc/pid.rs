@@ -390,8 +390,67 @@ fn mem_reads_own_memory() {
     expect_errno!(pread(fd, &mut buf, BAD as i64), EIO);
 }
 
+fn mem_stops_at_a_hole() {
+    let p = anon(2);
+    must!(munmap(p.wrapping_add(PAGE), PAGE));
+    let fd = must!(open(c"/proc/self/mem", O_RDWR, 0));
+    let mut buf = [0u8; 2 * PAGE];
+    check_eq!(pread(fd, &mut buf, p as i64), Ok(PAGE));
+    check_eq!(pwrite(fd, &buf, p as i64), Ok(PAGE));
+    expect_errno!(pread(fd, &mut buf, p as i64 + PAGE as i64), EIO);
+    expect_errno!(pwrite(fd, &buf, p as i64 + PAGE as i64), EIO);
+    must!(lseek(fd, p as i64 + 100, SEEK_SET));
+    check_eq!(read_vec(fd, 50).map(|v| v.len()), Ok(50));
+    check_eq!(tell(fd), Ok(p as i64 + 150));
+    expect_errno!(lseek(fd, 0, SEEK_END), EINVAL);
+}
+
+fn mem_of_a_child() {
+    let p = anon(1);
+    put_bytes(p, b"parent");
+    let gate = Gate::new();
+    let pid = child(|| {
+        put_bytes(p, b"child!");
+        gate.open();
+        wait_until("poked", || peek(p) == b'C');
+        0
+    });
+    gate.wait();
+    let fd = must!(open(&cpath(&format!("/proc/{pid}/mem")), O_RDWR, 0));
+    let mut buf = [0u8; 6];
+    check_eq!(pread(fd, &mut buf, p as i64), Ok(6));
+    check_eq!(&buf, b"child!");
+    check_eq!(pwrite(fd, b"C", p as i64), Ok(1));
+    wait_ok(pid);
+    check_eq!(bytes_at(p, 6), b"parent".to_vec());
+    // Nothing is left to read.
+    check_eq!(pread(fd, &mut buf, p as i64), Ok(0));
+}
+
 fn pagemap_exists() {
     must!(open(c"/proc/self/pagemap", O_RDONLY, 0));
+}
+
+fn pagemap_shows_what_is_present() {
+    let fd = must!(open(c"/proc/self/pagemap", O_RDONLY, 0));
+    let p = anon(2);
+    put_bytes(p, b"x");
+    let entries = |at: *mut u8, n: usize| -> Vec<u64> {
+        let mut buf = vec![0u8; 8 * n];
+        let at = (at as usize / PAGE * 8) as i64;
+        check_eq!(pread(fd, &mut buf, at), Ok(8 * n));
+        buf.chunks(8)
+            .map(|c| u64::from_ne_bytes(std::array::from_fn(|i| c[i])))
+            .collect()
+    };
+    let seen = entries(p, 2);
+    check_eq!((seen[0] >> 63, seen[1] >> 63), (1, 0));
+    must!(munmap(p, 2 * PAGE));
+    check_eq!(entries(p, 1)[0] >> 62, 0);
+    let mut buf = [0u8; 12];
+    expect_errno!(pread(fd, &mut buf, 0), EINVAL);
+    expect_errno!(pread(fd, &mut buf[..8], 4), EINVAL);
+    check_eq!(pread(fd, &mut buf[..8], i64::MAX & !7 - 8), Ok(0));
 }
 
 fn limits_agree_with_getrlimit() {
@@ -585,7 +644,10 @@ cases![
     maps_hides_nothing_of_a_guess,
     smaps_has_entries,
     mem_reads_own_memory,
+    mem_stops_at_a_hole,
+    mem_of_a_child,
     pagemap_exists,
+    pagemap_shows_what_is_present,
     limits_agree_with_getrlimit,
     task_directory_lists_threads,
     children_are_listed_in_proc,
