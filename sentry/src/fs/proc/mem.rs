@@ -146,7 +146,7 @@ impl FileOps for Pagemap {
 
     /// EINVAL for what isn't whole entries.
     fn read(&self, _file: &File, offset: u64, dst: &mut dyn Sink) -> Result<usize> {
-        if offset % ENTRY != 0 || dst.remaining() as u64 % ENTRY != 0 {
+        if !offset.is_multiple_of(ENTRY) || !(dst.remaining() as u64).is_multiple_of(ENTRY) {
             return Err(Errno::EINVAL);
         }
         let Some(mm) = self.0.upgrade() else {

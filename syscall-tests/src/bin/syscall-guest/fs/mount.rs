@@ -59,8 +59,7 @@ fn info(name: &str) -> Option<String> {
     let point = format!("{}/{name}", tmp_path());
     text(c"/proc/self/mountinfo")
         .lines()
-        .filter(|l| l.split(' ').nth(4) == Some(&point))
-        .next_back()
+        .rfind(|l| l.split(' ').nth(4) == Some(&point))
         .map(str::to_string)
 }
 
