@@ -1,7 +1,9 @@
 //! clone(2), clone3(2), fork(2), vfork(2).
 
+use super::Tasks;
 use super::group::NewGroup;
 use super::{Cx, Pid, Task, ThreadGroup};
+use crate::kernel::Kernel;
 use crate::mm::Mm;
 use arch::{Errno, Result};
 use std::sync::Arc;
@@ -73,25 +75,62 @@ fn check(cx: &Cx, req: &CloneRequest) -> Result<()> {
     Ok(())
 }
 
+/// A new task's id, and its place under RLIMIT_NPROC from the check to its entry in the tree.
+struct Place {
+    kernel: Arc<Kernel>,
+    pid: Pid,
+    uid: Option<u32>,
+}
+
+impl Place {
+    fn give_up(mut self, tree: &mut Tasks) {
+        if let Some(uid) = self.uid.take() {
+            take_out(tree, uid);
+        }
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        if let Some(uid) = self.uid.take() {
+            take_out(&mut self.kernel.tasks.lock(), uid);
+        }
+    }
+}
+
+fn take_out(tree: &mut Tasks, uid: u32) {
+    if let Some(n) = tree.being_made.iter().position(|u| *u == uid) {
+        tree.being_made.swap_remove(n);
+    }
+}
+
 /// Makes the child and starts it. For CLONE_VFORK returns once the child has executed a program or ended.
 pub async fn clone(cx: &Cx, req: CloneRequest) -> Result<Pid> {
     check(cx, &req)?;
     let kernel = Arc::clone(cx.kernel());
     let creds = cx.task.creds();
-    let pid = {
+    let place = {
         let mut tree = kernel.tasks.lock();
         let limit = cx.task.group.rlimit(libc::RLIMIT_NPROC);
         let privileged = creds.uid == 0
             || creds.has_cap(super::cap::SYS_RESOURCE)
             || creds.has_cap(super::cap::SYS_ADMIN);
-        if !privileged && tree.count_of(creds.uid) >= limit || tree.tasks.len() >= MAX_TASKS {
+        let all = tree.tasks.len() + tree.being_made.len();
+        if !privileged && tree.count_of(creds.uid) >= limit || all >= MAX_TASKS {
             return Err(Errno::EAGAIN);
         }
-        if req.set_tid == 0 {
+        let pid = if req.set_tid == 0 {
             tree.alloc_pid()?
         } else {
             tree.claim_pid(req.set_tid)?
-        }
+        };
+        tree.being_made.push(creds.uid);
+        let place = Place {
+            kernel: Arc::clone(&kernel),
+            pid,
+            uid: Some(creds.uid),
+        };
+        place
     };
 
     if !has(req.flags, libc::CLONE_VM) {
@@ -100,7 +139,7 @@ pub async fn clone(cx: &Cx, req: CloneRequest) -> Result<Pid> {
     let before = cx.thread.lock().actions().len();
     let (mut thread, mm) = host_side(cx, &req)?;
     let kicker = thread.kicker();
-    let (group, child) = match kernel_side(cx, &req, pid, &mut thread, Arc::clone(&mm)) {
+    let (group, child) = match kernel_side(cx, &req, place, &mut thread, Arc::clone(&mm)) {
         Ok(made) => made,
         Err(e) => {
             cx.thread.lock().actions().truncate(before);
@@ -137,17 +176,18 @@ pub async fn clone(cx: &Cx, req: CloneRequest) -> Result<Pid> {
             })
             .await;
     }
-    Ok(pid)
+    Ok(child.tid())
 }
 
 /// What is known of the child here: its registers, its task, its place in the tree.
 fn kernel_side(
     cx: &Cx,
     req: &CloneRequest,
-    pid: Pid,
+    place: Place,
     thread: &mut Thread,
     mm: Arc<Mm>,
 ) -> Result<(Arc<ThreadGroup>, Arc<Task>)> {
+    let pid = place.pid;
     let mut regs = thread.regs();
     regs.rax = 0;
     if req.stack != 0 {
@@ -193,7 +233,7 @@ fn kernel_side(
     }
     let executor = &cx.kernel().executor;
     let _ = child.cell.set(executor.reserve());
-    if let Err(e) = link(cx, req, &group, &child) {
+    if let Err(e) = link(cx, req, &group, &child, place) {
         executor.discard(child.cell());
         if let Some(fd) = pidfd {
             let _ = cx.task.files().close(crate::syscalls::Fd(fd));
@@ -271,8 +311,15 @@ fn new_group(cx: &Cx, req: &CloneRequest, pid: Pid) -> Arc<ThreadGroup> {
 }
 
 /// Puts the child into the tree; ERESTARTNOINTR if a signal came first (fork is atomic towards signals to the group).
-fn link(cx: &Cx, req: &CloneRequest, group: &Arc<ThreadGroup>, child: &Arc<Task>) -> Result<()> {
+fn link(
+    cx: &Cx,
+    req: &CloneRequest,
+    group: &Arc<ThreadGroup>,
+    child: &Arc<Task>,
+    place: Place,
+) -> Result<()> {
     let mut tree = cx.kernel().tasks.lock();
+    place.give_up(&mut tree);
     if cx.task.group.signals.lock().exiting.is_some() {
         return Err(Errno::ERESTARTNOINTR);
     }

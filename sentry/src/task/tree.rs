@@ -72,6 +72,8 @@ pub struct Tasks {
     last_pid: Pid,
     /// Processes that have not ended.
     pub(crate) live_processes: usize,
+    /// Real users of tasks that are being made: no more of them than fit may begin, however many begin at once.
+    pub(crate) being_made: Vec<u32>,
 }
 
 impl Tasks {
@@ -110,9 +112,11 @@ impl Tasks {
         Ok(pid)
     }
 
-    /// Threads whose real user is `uid` (RLIMIT_NPROC).
+    /// Threads whose real user is `uid` (RLIMIT_NPROC), those that are being made included.
     pub(crate) fn count_of(&self, uid: u32) -> u64 {
-        self.tasks.values().filter(|t| t.creds().uid == uid).count() as u64
+        let there = self.tasks.values().filter(|t| t.creds().uid == uid);
+        let coming = self.being_made.iter().filter(|u| **u == uid);
+        (there.count() + coming.count()) as u64
     }
 
     /// Only after the first wrap can a fresh number be a group's or session's id.
