@@ -52,6 +52,13 @@ impl Kicker {
         }
     }
 
+    /// Whether the thread sleeps in a futex wait of its own (for /proc state;
+    /// a hint from the stub).
+    pub fn in_futex_wait(&self) -> bool {
+        let word = u64::from(self.index) * SLOT_STRIDE + S_FUTEX_WAIT;
+        self.space.region.ld32(word) != 0
+    }
+
     fn send(&self) -> bool {
         let space = &self.space;
         let Some(pid) = space.live_pid() else {

@@ -101,7 +101,13 @@ pub fn push(cx: &Cx, info: &SigInfo, action: &SigAction) -> Result<()> {
         rflags: regs.rflags & !(FLAG_DF | FLAG_RF | FLAG_TF),
         ..regs
     };
-    cx.thread.lock().set_regs(&handler);
+    {
+        // A handler starts with the FPU's initial state (fpu__clear_user_states).
+        let mut thread = cx.thread.lock();
+        thread.set_fpstate(&[]).map_err(|_| Errno::EFAULT)?;
+        thread.set_regs(&handler);
+    }
+    cx.answered.take();
 
     {
         let mut signals = task.signals.lock();

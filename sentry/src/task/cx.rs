@@ -8,7 +8,7 @@ use arch::{Errno, Result};
 use parking_lot::Mutex;
 use std::future::poll_fn;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::task::Poll;
 use systrap::Thread;
 
@@ -25,8 +25,39 @@ pub struct Cx {
     pub(crate) pending_restart: Rare<(Errno, u64)>,
     /// A child whose host clone has not been performed yet.
     pub(crate) pending_child: Rare<Arc<Task>>,
+    /// The call whose output is on its way.
+    pub(crate) answered: Answered,
     /// The call has set all registers itself: its result goes nowhere.
     registers_set: AtomicBool,
+}
+
+/// Number and first two arguments of the call that the stub is writing the output of. Only the task itself uses it; atomics
+/// because a future may move between threads.
+pub(crate) struct Answered([AtomicU64; 3]);
+
+/// In the place of a number: the output is not a call's.
+const NO_CALL: u64 = u64::MAX;
+
+impl Default for Answered {
+    fn default() -> Self {
+        Self([NO_CALL, 0, 0].map(AtomicU64::new))
+    }
+}
+
+impl Answered {
+    /// A call has been handled.
+    pub fn set(&self, nr: u64, args: &[u64; 6]) {
+        for (to, word) in self.0.iter().zip([nr, args[0], args[1]]) {
+            to.store(word, Ordering::Relaxed);
+        }
+    }
+
+    /// Number and first two arguments, once.
+    pub fn take(&self) -> Option<(u64, [u64; 2])> {
+        let [nr, args @ ..] = &self.0;
+        let nr = nr.swap(NO_CALL, Ordering::Relaxed);
+        (nr != NO_CALL).then(|| (nr, args.each_ref().map(|a| a.load(Ordering::Relaxed))))
+    }
 }
 
 /// A point in time for a wait: nanoseconds of CLOCK_MONOTONIC.
@@ -80,6 +111,7 @@ impl Cx {
             restart: Rare::new(),
             pending_restart: Rare::new(),
             pending_child: Rare::new(),
+            answered: Answered::default(),
             registers_set: AtomicBool::new(false),
         }
     }

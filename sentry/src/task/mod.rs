@@ -249,9 +249,13 @@ impl Task {
         self.asleep.store(yes, Ordering::Relaxed);
     }
 
-    /// Whether it waits in a system call.
+    /// Whether it waits in a system call. (The stub's word for a futex wait of its own is taken: nobody else is fooled by it.)
     pub fn is_asleep(&self) -> bool {
-        self.asleep.load(Ordering::Relaxed)
+        if !self.in_user.load(Ordering::Relaxed) {
+            return self.asleep.load(Ordering::Relaxed);
+        }
+        let kicker = self.kicker.lock();
+        kicker.as_ref().is_some_and(Kicker::in_futex_wait)
     }
 
     /// Has the task look at its signals, stop or exit state: out of a wait or out of user code.

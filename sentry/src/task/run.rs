@@ -150,11 +150,7 @@ async fn handle(cx: &Cx, event: Option<Event>) -> Next {
             Next::Resume
         }
         Event::WriteBackFault { addr } => {
-            // The VMA map said that it could be written, and it changed meanwhile: the application raced with itself.
-            crate::signal::send::force(
-                &cx.task,
-                SigInfo::fault(Signal::SIGSEGV, arch::abi::SEGV_MAPERR, addr),
-            );
+            write_back_fault(cx, addr);
             Next::Resume
         }
         Event::Dead { status } => {
@@ -190,8 +186,28 @@ async fn syscall(cx: &Cx, nr: u64, args: [u64; 6], arch: Arch) -> Next {
     {
         return Next::Exit(status);
     }
+    cx.answered.set(nr, &args);
     finish(cx, nr, result);
     Next::Resume
+}
+
+/// Output that could not be written. The VMA map had said that it could: the application raced with itself, or a file has
+/// been cut under its mapping. A call gets EFAULT, or what it had read up to there; a signal's frame is a SIGSEGV.
+fn write_back_fault(cx: &Cx, addr: u64) {
+    let Some((nr, [_, buf])) = cx.answered.take() else {
+        let info = SigInfo::fault(Signal::SIGSEGV, arch::abi::SEGV_MAPERR, addr);
+        crate::signal::send::force(&cx.task, info);
+        return;
+    };
+    let mut thread = cx.thread.lock();
+    let whole = thread.regs().rax;
+    let partial = match nr {
+        arch::nr::READ | arch::nr::PREAD64 => {
+            addr.checked_sub(buf).filter(|n| (1..whole).contains(n))
+        }
+        _ => None,
+    };
+    thread.set_return(arg::encode(partial.ok_or(Errno::EFAULT)));
 }
 
 /// Puts a result where the application finds it. A restart code stays in the context until signals have been looked at.
