@@ -19,8 +19,10 @@ pub struct Kicker {
 impl Kicker {
     /// If the thread runs user code or waits in a futex of its own, it
     /// reports `Kick`, `FutexInterrupted` or another event soon; otherwise
-    /// harmless (at most a spurious `Kick` after its next resume). A kick
-    /// after `resume` is never lost.
+    /// harmless: it does nothing, or leads to a spurious `Kick` after its next
+    /// resume. A kick after `resume` is never lost; one just before it is, so
+    /// who kicks on a condition sets it before, and who resumes looks at it
+    /// again after.
     pub fn kick(&self) {
         let space = &self.space;
         let running = space.slots.get(self.index);

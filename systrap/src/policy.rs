@@ -82,17 +82,26 @@ pub(crate) struct Policy {
 struct Clock {
     start: Instant,
     start_tsc: u64,
-    /// Cycles per 1024 ns, refined with time.
+    /// Cycles per 2^20 ns, refined with time.
     rate: AtomicU64,
 }
 
 impl Clock {
     fn new() -> Clock {
-        let clock = Clock {
+        let mut clock = Clock {
             start: Instant::now(),
             start_tsc: sys::tsc(),
-            rate: AtomicU64::new(2048),
+            rate: AtomicU64::new(2 << 20),
         };
+        // Both at one time, not with a preemption between them.
+        for _ in 0..100 {
+            let before = sys::tsc();
+            clock.start = Instant::now();
+            clock.start_tsc = sys::tsc();
+            if clock.start_tsc.wrapping_sub(before) < 10_000 {
+                break;
+            }
+        }
         while clock.start.elapsed() < Duration::from_micros(300) {}
         clock.refine();
         clock
@@ -100,19 +109,27 @@ impl Clock {
 
     /// The longer it runs the better it knows.
     fn refine(&self) {
-        let cycles = sys::tsc().wrapping_sub(self.start_tsc);
-        let ns = self.start.elapsed().as_nanos().max(1);
-        let rate = u128::from(cycles) * 1024 / ns;
-        let rate = u64::try_from(rate).unwrap_or(2048).clamp(64, 16_384);
-        self.rate.store(rate, Ordering::Relaxed);
+        let before = sys::tsc();
+        let ns = self.start.elapsed().as_nanos();
+        let apart = sys::tsc().wrapping_sub(before);
+        let cycles = before.wrapping_sub(self.start_tsc);
+        // Not with a preemption between the two clocks.
+        if ns == 0 || apart > 10_000 + (cycles >> 14) {
+            return;
+        }
+        let rate = (u128::from(cycles) << 20) / ns;
+        let rate = u64::try_from(rate).unwrap_or(2 << 20);
+        self.rate
+            .store(rate.clamp(1 << 16, 16 << 20), Ordering::Relaxed);
     }
 
     fn cycles(&self, ns: u64) -> u64 {
-        ns * self.rate.load(Ordering::Relaxed) / 1024
+        let cycles = (u128::from(ns) * u128::from(self.rate.load(Ordering::Relaxed))) >> 20;
+        u64::try_from(cycles).unwrap_or(u64::MAX)
     }
 
     fn ns(&self, cycles: u64) -> u64 {
-        let ns = u128::from(cycles) * 1024 / u128::from(self.rate.load(Ordering::Relaxed));
+        let ns = (u128::from(cycles) << 20) / u128::from(self.rate.load(Ordering::Relaxed));
         u64::try_from(ns).unwrap_or(u64::MAX)
     }
 }

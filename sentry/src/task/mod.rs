@@ -258,14 +258,19 @@ impl Task {
         kicker.as_ref().is_some_and(Kicker::in_futex_wait)
     }
 
+    /// Gets it out of application code.
+    pub(crate) fn kick(&self) {
+        let kicker = self.kicker.lock().clone();
+        if let Some(kicker) = kicker {
+            kicker.kick();
+        }
+    }
+
     /// Has the task look at its signals, stop or exit state: out of a wait or out of user code.
     pub fn poke(&self) {
         self.attention.store(true, Ordering::SeqCst);
         if self.in_user.load(Ordering::SeqCst) {
-            let kicker = self.kicker.lock().clone();
-            if let Some(kicker) = kicker {
-                kicker.kick();
-            }
+            self.kick();
         } else if let Some(cell) = self.cell.get() {
             cell.wake();
         }

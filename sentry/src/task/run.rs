@@ -74,7 +74,13 @@ async fn run_stub(cx: &Cx, go: impl Fn(&mut Thread)) -> Option<Event> {
             let mut thread = cx.thread.lock();
             acts = !thread.actions().is_empty();
             go(&mut thread);
+            drop(thread);
             resumed = true;
+            // Who set it after the look above may have found the thread still in our hands, where a kick does nothing. From
+            // here on one of us two sees what the other wrote.
+            if task.attention.load(Ordering::SeqCst) {
+                task.kick();
+            }
             return Poll::Pending;
         }
         if cell.take_trapped() {

@@ -153,6 +153,42 @@ fn buffer_unmapped_under_the_call() {
     ]);
 }
 
+fn signals_meet_a_thread_that_comes_out_of_a_call() {
+    // It spins without a call once it is back: a signal that isn't noticed on
+    // the way out would never be.
+    record_on(SIGUSR1);
+    let words = shared(1).cast::<AtomicU32>();
+    let (ready, got) = unsafe { (&*words, &*words.wrapping_add(16)) };
+    let pid = child(|| {
+        for round in 1.. {
+            ready.store(round, SeqCst);
+            let _ = getppid();
+            while seen() < round {
+                std::hint::spin_loop();
+            }
+            got.store(round, SeqCst);
+        }
+        0
+    });
+    let wait_for = |word: &AtomicU32, round| {
+        let end = now_ms() + 5000;
+        while word.load(SeqCst) < round {
+            std::thread::yield_now();
+            check!(now_ms() < end, "round {round}");
+        }
+    };
+    for round in 1..=2000 {
+        wait_for(ready, round);
+        for _ in 0..round % 97 * 3 {
+            std::hint::spin_loop();
+        }
+        must!(kill(pid, SIGUSR1));
+        wait_for(got, round);
+    }
+    must!(kill(pid, SIGKILL));
+    wait_killed(pid, SIGKILL);
+}
+
 fn rename_against_lookup_never_misses() {
     tmp();
     must!(write_file(c"target", b"old"));
@@ -579,6 +615,7 @@ cases![
     iovec_changed_under_the_call,
     path_changed_under_the_call,
     buffer_unmapped_under_the_call,
+    signals_meet_a_thread_that_comes_out_of_a_call,
     rename_against_lookup_never_misses,
     create_exclusive_has_one_winner,
     mkdir_rmdir_and_listing,
