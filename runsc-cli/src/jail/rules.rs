@@ -440,6 +440,16 @@ pub const ALLOWED: &[Rule] = &[
     always(libc::SYS_sendfile, "copies between open files"),
     always(libc::SYS_fgetxattr, "extended attributes"),
     always(libc::SYS_flistxattr, "extended attributes"),
+    when(
+        sentry::host::fs::SYS_GETXATTRAT,
+        &[&[is_fd(0)]],
+        "extended attributes of what can't be opened",
+    ),
+    when(
+        sentry::host::fs::SYS_LISTXATTRAT,
+        &[&[is_fd(0)]],
+        "extended attributes of what can't be opened",
+    ),
     always(
         libc::SYS_fsetxattr,
         "extended attributes, where writing was asked for",

@@ -14,6 +14,7 @@ const WRITE: &[u32] = &[
     cap::DAC_READ_SEARCH,
     cap::FOWNER,
     cap::FSETID,
+    cap::SETFCAP,
 ];
 /// The same where the host's files are only read.
 const READ: &[u32] = &[cap::DAC_READ_SEARCH];

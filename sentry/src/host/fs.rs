@@ -46,12 +46,17 @@ pub fn keep_proc_fd() -> Result<()> {
     Ok(())
 }
 
-/// Another open of the file behind `fd`, with `flags`. ENXIO without [`keep_proc_fd`].
-pub fn reopen(fd: BorrowedFd<'_>, flags: i32) -> Result<OwnedFd> {
+/// A directory and the name in it that leads to what `fd` is, which may be O_PATH. ENXIO without [`keep_proc_fd`].
+fn through_proc(fd: BorrowedFd<'_>) -> Result<(&'static OwnedFd, CString)> {
     #[cfg(test)]
     keep_proc_fd()?;
     let dir = PROC_FD.get().ok_or(Errno::ENXIO)?;
-    let name = cname(fd.as_raw_fd().to_string().as_bytes())?;
+    Ok((dir, cname(fd.as_raw_fd().to_string().as_bytes())?))
+}
+
+/// Another open of the file behind `fd`, with `flags`. ENXIO without [`keep_proc_fd`].
+pub fn reopen(fd: BorrowedFd<'_>, flags: i32) -> Result<OwnedFd> {
+    let (dir, name) = through_proc(fd)?;
     let flags = (flags | libc::O_CLOEXEC) & !libc::O_NOFOLLOW;
     // SAFETY: `name` lives over the call.
     owned(libc::c_long::from(unsafe {
@@ -417,6 +422,72 @@ pub fn get_xattr(fd: BorrowedFd<'_>, name: &[u8]) -> Result<Vec<u8>> {
     Ok(buf)
 }
 
+/// getxattrat(2), of Linux 6.13.
+pub const SYS_GETXATTRAT: libc::c_long = 464;
+/// listxattrat(2), of Linux 6.13.
+pub const SYS_LISTXATTRAT: libc::c_long = 465;
+
+/// The last argument of getxattrat(2).
+#[repr(C)]
+struct XattrArgs {
+    value: u64,
+    size: u32,
+    flags: u32,
+}
+
+/// An attribute of what is behind any descriptor, O_PATH ones included. ENOSYS before Linux 6.13.
+pub fn get_xattr_of_place(fd: BorrowedFd<'_>, name: &[u8]) -> Result<Vec<u8>> {
+    let (dir, place) = through_proc(fd)?;
+    let name = cname(name)?;
+    let mut buf = vec![0u8; 64 << 10];
+    let args = XattrArgs {
+        value: buf.as_mut_ptr() as u64,
+        size: 64 << 10,
+        flags: 0,
+    };
+    // SAFETY: the strings live over the call, `args` names all of `buf`, which is ours.
+    let n = unsafe {
+        libc::syscall(
+            SYS_GETXATTRAT,
+            dir.as_raw_fd(),
+            place.as_ptr(),
+            0,
+            name.as_ptr(),
+            &raw const args,
+            size_of::<XattrArgs>(),
+        )
+    };
+    buf.truncate(usize::try_from(n).or_else(|_| last())?);
+    Ok(buf)
+}
+
+/// The names of attributes of what is behind any descriptor, O_PATH ones included. ENOSYS before Linux 6.13.
+pub fn list_xattr_of_place(fd: BorrowedFd<'_>) -> Result<Vec<Vec<u8>>> {
+    let (dir, place) = through_proc(fd)?;
+    let mut buf = vec![0u8; 64 << 10];
+    // SAFETY: `place` lives over the call, `buf` is ours for its length.
+    let n = unsafe {
+        libc::syscall(
+            SYS_LISTXATTRAT,
+            dir.as_raw_fd(),
+            place.as_ptr(),
+            0,
+            buf.as_mut_ptr(),
+            buf.len(),
+        )
+    };
+    buf.truncate(usize::try_from(n).or_else(|_| last())?);
+    Ok(names_of(&buf))
+}
+
+/// Names that end in NUL each.
+fn names_of(buf: &[u8]) -> Vec<Vec<u8>> {
+    buf.split(|&b| b == 0)
+        .filter(|n| !n.is_empty())
+        .map(<[u8]>::to_vec)
+        .collect()
+}
+
 /// fsetxattr(2).
 pub fn set_xattr(fd: BorrowedFd<'_>, name: &[u8], value: &[u8], flags: i32) -> Result<()> {
     let name = cname(name)?;
@@ -445,11 +516,7 @@ pub fn list_xattr(fd: BorrowedFd<'_>) -> Result<Vec<Vec<u8>>> {
     // SAFETY: `buf` is ours for its length.
     let n = unsafe { libc::flistxattr(fd.as_raw_fd(), buf.as_mut_ptr().cast(), buf.len()) };
     buf.truncate(usize::try_from(n).or_else(|_| last())?);
-    Ok(buf
-        .split(|&b| b == 0)
-        .filter(|n| !n.is_empty())
-        .map(<[u8]>::to_vec)
-        .collect())
+    Ok(names_of(&buf))
 }
 
 /// An open of a directory by its path on the host: for tests and set-up, before the jail.

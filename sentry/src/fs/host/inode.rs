@@ -441,6 +441,14 @@ impl HostInode {
         Ok(fd)
     }
 
+    /// A descriptor to change extended attributes by: any that is open.
+    fn xattr_fd(&self) -> Result<Arc<OwnedFd>> {
+        match self.read_fd() {
+            Err(Errno::EACCES) => self.write_fd(false),
+            other => other.map_err(no_xattr),
+        }
+    }
+
     /// Keeps the descriptor by which the file was made for the one who is about to open it.
     pub(super) fn keep_write(&self, fd: OwnedFd) {
         let fd = Arc::new(fd);
@@ -698,14 +706,20 @@ impl Inode for HostInode {
         if name.starts_with(b"system.") || self.kind == FileType::Symlink {
             return Err(Errno::EOPNOTSUPP);
         }
-        host::get_xattr(self.read_fd().map_err(no_xattr)?.as_fd(), name)
+        match self.read_fd() {
+            Ok(fd) => host::get_xattr(fd.as_fd(), name),
+            Err(Errno::EACCES) => {
+                host::get_xattr_of_place(self.fd()?.as_fd(), name).map_err(no_xattr)
+            }
+            Err(e) => Err(no_xattr(e)),
+        }
     }
 
     fn set_xattr(&self, name: &[u8], value: &[u8], flags: XattrFlags) -> Result<()> {
         self.may_write()?;
         settable(name)?;
         host::set_xattr(
-            self.read_fd().map_err(no_xattr)?.as_fd(),
+            self.xattr_fd()?.as_fd(),
             name,
             value,
             flags.bits() as i32,
@@ -717,24 +731,29 @@ impl Inode for HostInode {
     fn remove_xattr(&self, name: &[u8]) -> Result<()> {
         self.may_write()?;
         settable(name)?;
-        host::remove_xattr(self.read_fd().map_err(no_xattr)?.as_fd(), name)?;
+        host::remove_xattr(self.xattr_fd()?.as_fd(), name)?;
         self.stale();
         Ok(())
     }
 
     fn list_xattr(&self) -> Result<Vec<Vec<u8>>> {
-        let mut names = host::list_xattr(self.read_fd().map_err(no_xattr)?.as_fd())?;
+        let mut names = match self.read_fd() {
+            Ok(fd) => host::list_xattr(fd.as_fd())?,
+            Err(Errno::EACCES) => {
+                host::list_xattr_of_place(self.fd()?.as_fd()).map_err(no_xattr)?
+            }
+            Err(e) => return Err(no_xattr(e)),
+        };
         names.retain(|n| !n.starts_with(b"system."));
         Ok(names)
     }
 }
 
-/// What can't be opened has no attributes here.
+/// What can't be opened, on a host that has no other way to them, has no attributes here.
 fn no_xattr(e: Errno) -> Errno {
-    if e == Errno::ENXIO {
-        Errno::EOPNOTSUPP
-    } else {
-        e
+    match e {
+        Errno::ENXIO | Errno::ENOSYS | Errno::EACCES => Errno::EOPNOTSUPP,
+        e => e,
     }
 }
 
