@@ -41,6 +41,8 @@ pub struct HostHandles {
     pub stat: Option<OwnedFd>,
     /// /proc/loadavg, for reading.
     pub loadavg: Option<OwnedFd>,
+    /// /sys/kernel/mm/transparent_hugepage/enabled, for reading.
+    pub thp: Option<OwnedFd>,
 }
 
 /// A container: its first process and what that sees.
@@ -89,6 +91,23 @@ pub struct ContainerConfig {
     /// The first process ignores signals that it has no handler for, as the first one of a pid namespace does
     /// (pid_namespaces(7)). Containers want that; `runsc do` wants its program to end at `kill` as it does outside.
     pub protect_init: bool,
+}
+
+/// Limits that are in force for the sandbox as a whole, for its cgroup files to show (`linux.resources`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct CgroupLimits {
+    /// memory.max, bytes.
+    pub memory: Option<u64>,
+    /// memory.low, bytes.
+    pub memory_low: Option<u64>,
+    /// memory.swap.max, bytes.
+    pub swap: Option<u64>,
+    /// cpu.max: quota and period, microseconds.
+    pub cpu: Option<(u64, u64)>,
+    /// cpu.weight.
+    pub cpu_weight: Option<u64>,
+    /// pids.max.
+    pub pids: Option<u64>,
 }
 
 /// Who a process is.
@@ -174,6 +193,8 @@ pub enum MountKind {
     Cgroup {
         /// The unified hierarchy.
         v2: bool,
+        /// What it shows.
+        limits: CgroupLimits,
     },
     /// A directory or file of the host: O_PATH.
     Bind {

@@ -5,7 +5,7 @@ use crate::args::Do;
 use crate::failure::{Context, Failure, Result};
 use crate::plan::{Kind, Mount, Plan, Process, Root, TerminalWish, inherited_rlimits};
 use crate::sandbox::{self, Launch};
-use sentry::config::{Capabilities, MountKind, Overlay, TmpfsOptions, User};
+use sentry::config::{Capabilities, CgroupLimits, MountKind, Overlay, TmpfsOptions, User};
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 
@@ -159,6 +159,15 @@ fn mounts() -> Vec<Mount> {
             "/sys",
             "sysfs",
             MountKind::Sysfs,
+            nosuid | nodev | noexec | libc::MS_RDONLY,
+        ),
+        (
+            "/sys/fs/cgroup",
+            "cgroup2",
+            MountKind::Cgroup {
+                v2: true,
+                limits: CgroupLimits::default(),
+            },
             nosuid | nodev | noexec | libc::MS_RDONLY,
         ),
         ("/dev", "devtmpfs", MountKind::Dev(dev), nosuid),

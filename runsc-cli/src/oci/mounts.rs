@@ -3,7 +3,7 @@
 use super::{absolute, wrong};
 use crate::failure::Result;
 use crate::plan::{Kind, Mount};
-use sentry::config::{MountKind, TmpfsOptions};
+use sentry::config::{CgroupLimits, MountKind, TmpfsOptions};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
@@ -133,8 +133,10 @@ fn mount(mount: &oci_spec::runtime::Mount, bundle: &Path) -> Result<Mount> {
         }
         "devpts" => devpts(&data, &shown.to_string())?,
         "mqueue" => MountKind::Mqueue,
-        "cgroup" => MountKind::Cgroup { v2: false },
-        "cgroup2" => MountKind::Cgroup { v2: true },
+        "cgroup" | "cgroup2" => MountKind::Cgroup {
+            v2: kind == "cgroup2",
+            limits: CgroupLimits::default(),
+        },
         other => {
             return Err(wrong(format!(
                 "mounts: {shown}: type {other:?} is not supported; it must be one of {TYPES}"

@@ -84,6 +84,10 @@ pub fn open_handles() -> HostHandles {
         meminfo: get("/proc/meminfo", OFlag::O_RDONLY),
         stat: get("/proc/stat", OFlag::O_RDONLY),
         loadavg: get("/proc/loadavg", OFlag::O_RDONLY),
+        thp: get(
+            "/sys/kernel/mm/transparent_hugepage/enabled",
+            OFlag::O_RDONLY,
+        ),
     }
 }
 

@@ -2,7 +2,7 @@
 
 use crate::config::{ContainerConfig, MountKind, Overlay, StartError, TmpfsOptions};
 use crate::fs::host::{HostFs, Sharing};
-use crate::fs::{dev, devpts, overlay, proc, tmp};
+use crate::fs::{cgroup, dev, devpts, overlay, proc, sysfs, tmp};
 use crate::kernel::Kernel;
 use crate::task::Creds;
 use crate::vfs::walk::{At, Env, WalkFlags};
@@ -111,8 +111,10 @@ fn one(
             gid,
             ..devpts::Options::default()
         }),
+        MountKind::Sysfs => sysfs::new(kernel),
+        MountKind::Cgroup { limits, .. } => cgroup::new(kernel, limits),
         // An empty directory stands for what isn't there yet.
-        MountKind::Sysfs | MountKind::Mqueue | MountKind::Cgroup { .. } => {
+        MountKind::Mqueue => {
             let options = tmp::Options {
                 mode: 0o755,
                 ..tmp::Options::default()

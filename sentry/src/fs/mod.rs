@@ -1,11 +1,14 @@
 //! File systems.
 
+pub mod cgroup;
 pub mod dev;
 pub mod devpts;
+pub mod fixed;
 pub mod host;
 pub mod overlay;
 pub mod proc;
 pub mod pseudo;
+pub mod sysfs;
 pub mod tmp;
 
 #[cfg(test)]

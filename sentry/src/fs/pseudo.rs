@@ -66,6 +66,10 @@ pub trait Text: Send + Sync + 'static {
     fn open(&self, _env: &Env<'_>, _flags: u32) -> Result<()> {
         Ok(())
     }
+    /// What stat(2) says of its size.
+    fn size(&self) -> u64 {
+        0
+    }
     /// What poll(2) watches: its changes are exceptional conditions.
     fn watch(&self) -> Option<Arc<dyn Watch>> {
         None
@@ -212,6 +216,9 @@ impl Inode for Node {
         let mut attr = Attr::new(self.dev, self.ino, self.file_type().mode() | mode);
         attr.uid = owner.uid;
         attr.gid = owner.gid;
+        if let Kind::Text(t) = &self.kind {
+            attr.size = t.size();
+        }
         if let Kind::Dir(d) = &self.kind {
             attr.nlink = u32::try_from(d.nlink()).unwrap_or(u32::MAX);
         }

@@ -3,7 +3,8 @@
 //! Mounts do not spread: every mount is private, or a slave of nobody, which is the same. MS_SHARED is refused.
 
 use super::{Fd, path};
-use crate::fs::{devpts, proc, tmp};
+use crate::config::CgroupLimits;
+use crate::fs::{cgroup, devpts, proc, sysfs, tmp};
 use crate::task::{Cx, cap};
 use crate::user::{UserAddr, UserStr};
 use crate::vfs::mount::{Propagation, bind_tree};
@@ -223,6 +224,8 @@ fn new_file_system(cx: &Cx, kind: &[u8], data: &[u8]) -> Result<Arc<Dentry>> {
         b"" => Err(Errno::EINVAL),
         b"tmpfs" | b"ramfs" => tmp::TmpFs::create(tmp::Options::parse(data)?),
         b"proc" => Ok(proc::new(cx.kernel())),
+        b"sysfs" => Ok(sysfs::new(cx.kernel())),
+        b"cgroup2" => Ok(cgroup::new(cx.kernel(), CgroupLimits::default())),
         b"devpts" => Ok(devpts::DevPts::create(devpts::Options::parse(data)?)),
         _ => Err(Errno::ENODEV),
     }

@@ -718,12 +718,7 @@ impl Inode for HostInode {
     fn set_xattr(&self, name: &[u8], value: &[u8], flags: XattrFlags) -> Result<()> {
         self.may_write()?;
         settable(name)?;
-        host::set_xattr(
-            self.xattr_fd()?.as_fd(),
-            name,
-            value,
-            flags.bits() as i32,
-        )?;
+        host::set_xattr(self.xattr_fd()?.as_fd(), name, value, flags.bits() as i32)?;
         self.stale();
         Ok(())
     }

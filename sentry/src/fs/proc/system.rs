@@ -14,6 +14,13 @@ use std::os::fd::AsFd;
 type Make = fn(&Kernel) -> String;
 
 const FILES: &[(&str, u32, Make)] = &[
+    ("cgroups", 0o444, |_| {
+        // All of the unified hierarchy, which the JVM makes sure of.
+        ["cpuset", "cpu", "cpuacct", "memory", "pids"].iter().fold(
+            "#subsys_name\thierarchy\tnum_cgroups\tenabled\n".to_owned(),
+            |out, name| out + name + "\t0\t1\t1\n",
+        )
+    }),
     ("cmdline", 0o444, |_| "runsc\n".into()),
     ("consoles", 0o444, |_| String::new()),
     ("cpuinfo", 0o444, cpuinfo),
@@ -44,6 +51,7 @@ const FILES: &[(&str, u32, Make)] = &[
 
 /// The names, for a listing.
 pub(super) const NAMES: &[&str] = &[
+    "cgroups",
     "cmdline",
     "consoles",
     "cpuinfo",
@@ -84,11 +92,16 @@ fn host_file(fd: Option<&std::os::fd::OwnedFd>) -> String {
     String::from_utf8_lossy(&out).into_owned()
 }
 
+/// The host's /proc/cpuinfo; empty if it is not to be had.
+pub fn host_cpuinfo(kernel: &Kernel) -> String {
+    host_file(kernel.host.cpuinfo.as_ref())
+}
+
 /// The host's, of the CPUs that the sandbox may use, numbered as there.
 fn cpuinfo(kernel: &Kernel) -> String {
     let mask = kernel.cpus.mask();
     let usable = |n: usize| mask.get(n / 8).is_some_and(|b| b & (1 << (n % 8)) != 0);
-    let all = host_file(kernel.host.cpuinfo.as_ref());
+    let all = host_cpuinfo(kernel);
     let mut out = String::new();
     for block in all.split("\n\n").filter(|b| !b.trim().is_empty()) {
         let first = block.lines().next().and_then(|l| l.split(':').nth(1));
@@ -100,12 +113,14 @@ fn cpuinfo(kernel: &Kernel) -> String {
 }
 
 fn filesystems(_: &Kernel) -> String {
-    ["sysfs", "tmpfs", "proc", "devtmpfs", "devpts", "overlay"]
-        .iter()
-        .fold(String::new(), |mut out, name| {
-            let _ = writeln!(out, "nodev\t{name}");
-            out
-        })
+    [
+        "sysfs", "tmpfs", "proc", "cgroup2", "devtmpfs", "devpts", "overlay",
+    ]
+    .iter()
+    .fold(String::new(), |mut out, name| {
+        let _ = writeln!(out, "nodev\t{name}");
+        out
+    })
 }
 
 fn loadavg(kernel: &Kernel) -> String {
