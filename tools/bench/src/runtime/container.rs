@@ -1,0 +1,312 @@
+//! One run of a container, watched from outside.
+
+use super::Runtime;
+use super::processes;
+use super::stage::Bundle;
+use crate::protocol::Line;
+use anyhow::{Context, Result};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use std::io::{BufRead, BufReader, Read};
+use std::process::{Child, ExitStatus, Stdio};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::time::{Duration, Instant};
+
+/// How long the runtime's own commands may take.
+const COMMAND_PATIENCE: Duration = Duration::from_secs(10);
+/// How long processes may take to end after their container has.
+const CLEAR_PATIENCE: Duration = Duration::from_secs(3);
+/// How much of standard error is kept.
+const KEEP: usize = 16 << 10;
+
+/// What happened, and when.
+enum Event {
+    Line(Instant, Line),
+    Junk(String),
+    StderrEnd(String),
+    StdoutEnd,
+    Exit(Instant, std::io::Result<ExitStatus>),
+}
+
+/// What came of a run.
+#[derive(Debug)]
+pub struct Ran {
+    /// Its lines, with when they arrived.
+    pub lines: Vec<(Instant, Line)>,
+    /// Output that is none of the guest's.
+    pub junk: Vec<String>,
+    /// When the runtime was started.
+    pub started: Instant,
+    /// When it ended, and how; none if it had to be killed.
+    pub ended: Option<(Instant, ExitStatus)>,
+    /// The end of what it wrote to standard error.
+    pub stderr: String,
+    /// Processes that were still there and had to be killed.
+    pub leftovers: Vec<String>,
+}
+
+/// Runs a bundle to its end, or for `limit`.
+pub fn run(runtime: &Runtime, bundle: &Bundle, limit: Duration) -> Result<Ran> {
+    watch(runtime, bundle, limit, |_| false)
+}
+
+/// Runs a bundle until `enough` says so after a line, then kills the container. The callback runs while the container does.
+pub fn watch(
+    runtime: &Runtime,
+    bundle: &Bundle,
+    limit: Duration,
+    mut enough: impl FnMut(&Line) -> bool,
+) -> Result<Ran> {
+    let mut command = runtime.command();
+    command
+        .args(["run", "--bundle"])
+        .arg(&bundle.dir)
+        .arg(&bundle.id)
+        .current_dir(&bundle.dir)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    let started = Instant::now();
+    let mut child = command.spawn().with_context(|| runtime.words.join(" "))?;
+    let pid = Pid::from_raw(child.id().cast_signed());
+    let events = listen(&mut child)?;
+    let mut ran = Ran {
+        lines: Vec::new(),
+        junk: Vec::new(),
+        started,
+        ended: None,
+        stderr: String::new(),
+        leftovers: Vec::new(),
+    };
+    wait_on(child, events.0);
+    let deadline = started + limit;
+    let mut gone = false;
+    let mut open = 2;
+    let mut stop = false;
+    while !gone && !stop {
+        let left = deadline.saturating_duration_since(Instant::now());
+        match events.1.recv_timeout(left) {
+            Ok(Event::Line(at, line)) => {
+                stop = enough(&line);
+                ran.lines.push((at, line));
+            }
+            Ok(event) => note(event, &mut ran, &mut gone, &mut open),
+            Err(RecvTimeoutError::Timeout) => stop = true,
+            Err(RecvTimeoutError::Disconnected) => break,
+        }
+    }
+    if !gone {
+        if runtime.is_native() {
+            let _ = kill(pid, Signal::SIGKILL);
+        }
+        end(runtime, &bundle.id);
+        // The runtime's own process should follow its container.
+        drain(
+            &events.1,
+            Duration::from_secs(2),
+            &mut ran,
+            &mut gone,
+            &mut open,
+        );
+        if !gone {
+            let _ = kill(pid, Signal::SIGKILL);
+            drain(
+                &events.1,
+                Duration::from_secs(2),
+                &mut ran,
+                &mut gone,
+                &mut open,
+            );
+        }
+        // It ended, but not by itself.
+        ran.ended = None;
+    }
+    // What is left holds the pipes open; once it has gone, they end.
+    if open > 0 {
+        drain_pipes(
+            &events.1,
+            Duration::from_millis(500),
+            &mut ran,
+            &mut gone,
+            &mut open,
+        );
+    }
+    ran.leftovers = processes::clear(CLEAR_PATIENCE);
+    drain_pipes(
+        &events.1,
+        Duration::from_secs(1),
+        &mut ran,
+        &mut gone,
+        &mut open,
+    );
+    if !ran.leftovers.is_empty() {
+        delete(runtime, &bundle.id);
+    }
+    Ok(ran)
+}
+
+fn note(event: Event, ran: &mut Ran, gone: &mut bool, open: &mut u32) {
+    match event {
+        Event::Line(at, line) => ran.lines.push((at, line)),
+        Event::Junk(text) => {
+            if ran.junk.len() < 20 {
+                ran.junk.push(text);
+            }
+        }
+        Event::StdoutEnd => *open -= 1,
+        Event::StderrEnd(text) => {
+            *open -= 1;
+            ran.stderr = text;
+        }
+        Event::Exit(at, status) => {
+            *gone = true;
+            ran.ended = status.ok().map(|s| (at, s));
+        }
+    }
+}
+
+/// Takes events until the runtime has ended, or for so long.
+fn drain(
+    events: &Receiver<Event>,
+    limit: Duration,
+    ran: &mut Ran,
+    gone: &mut bool,
+    open: &mut u32,
+) {
+    let deadline = Instant::now() + limit;
+    while !*gone {
+        match events.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
+            Ok(event) => note(event, ran, gone, open),
+            Err(_) => return,
+        }
+    }
+}
+
+/// Takes events until both pipes have ended, or for so long.
+fn drain_pipes(
+    events: &Receiver<Event>,
+    limit: Duration,
+    ran: &mut Ran,
+    gone: &mut bool,
+    open: &mut u32,
+) {
+    let deadline = Instant::now() + limit;
+    while *open > 0 {
+        match events.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
+            Ok(event) => note(event, ran, gone, open),
+            Err(_) => return,
+        }
+    }
+}
+
+/// Threads that read what the run says.
+fn listen(child: &mut Child) -> Result<(Sender<Event>, Receiver<Event>)> {
+    let (send, receive) = channel();
+    let stdout = child.stdout.take().context("no stdout")?;
+    let to = send.clone();
+    std::thread::spawn(move || {
+        for line in BufReader::new(stdout).split(b'\n') {
+            let at = Instant::now();
+            let Ok(line) = line else { break };
+            let event = match serde_json::from_slice(&line) {
+                Ok(line) => Event::Line(at, line),
+                Err(_) => Event::Junk(String::from_utf8_lossy(&line).chars().take(200).collect()),
+            };
+            if to.send(event).is_err() {
+                return;
+            }
+        }
+        let _ = to.send(Event::StdoutEnd);
+    });
+    let mut stderr = child.stderr.take().context("no stderr")?;
+    let to = send.clone();
+    std::thread::spawn(move || {
+        let mut kept = Vec::new();
+        let mut buf = [0; 4096];
+        while let Ok(n @ 1..) = stderr.read(&mut buf) {
+            kept.extend(&buf[..n]);
+            let excess = kept.len().saturating_sub(KEEP);
+            kept.drain(..excess);
+        }
+        let _ = to.send(Event::StderrEnd(
+            String::from_utf8_lossy(&kept).into_owned(),
+        ));
+    });
+    Ok((send, receive))
+}
+
+/// A thread that waits for its end.
+fn wait_on(mut child: Child, to: Sender<Event>) {
+    std::thread::spawn(move || {
+        let status = child.wait();
+        let _ = to.send(Event::Exit(Instant::now(), status));
+    });
+}
+
+/// Kills and deletes a container by the runtime's own commands.
+fn end(runtime: &Runtime, id: &str) {
+    if runtime.is_native() {
+        return;
+    }
+    command(runtime, &["kill", id, "KILL"]);
+    delete(runtime, id);
+}
+
+fn delete(runtime: &Runtime, id: &str) {
+    if !runtime.is_native() {
+        command(runtime, &["delete", "--force", id]);
+    }
+}
+
+/// One of the runtime's commands, for what it is worth.
+fn command(runtime: &Runtime, words: &[&str]) {
+    let Ok(mut child) = runtime
+        .command()
+        .args(words)
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+    else {
+        return;
+    };
+    let deadline = Instant::now() + COMMAND_PATIENCE;
+    while matches!(child.try_wait(), Ok(None)) {
+        if Instant::now() > deadline {
+            let _ = child.kill();
+            let _ = child.wait();
+            return;
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+impl Ran {
+    /// Why there is no result, if the runtime itself has the answer.
+    pub fn trouble(&self) -> Option<String> {
+        let said = self.said();
+        match &self.ended {
+            None => Some(format!("did not end in time{said}")),
+            Some((_, status)) if !status.success() => Some(format!("{status}{said}")),
+            _ => None,
+        }
+    }
+
+    /// The last lines of what it said, for messages.
+    fn said(&self) -> String {
+        let lines: Vec<_> = self
+            .junk
+            .iter()
+            .map(String::as_str)
+            .chain(self.stderr.lines())
+            .map(str::trim)
+            .filter(|l| !l.is_empty())
+            .collect();
+        if lines.is_empty() {
+            return String::new();
+        }
+        let from = lines.len().saturating_sub(4);
+        let text: String = lines[from..].join(" | ").chars().take(500).collect();
+        format!(": {text}")
+    }
+}
