@@ -56,7 +56,7 @@ pub const OPS: &[Op] = &[
     Op {
         name: "fstat",
         what: "fstat of an open file of the root file system",
-        setup: || with_file(|fd| sys::fstat(fd), 5),
+        setup: || with_file(sys::fstat, 5),
     },
     Op {
         name: "lseek",

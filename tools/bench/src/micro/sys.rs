@@ -250,10 +250,8 @@ pub fn count_entries(fd: RawFd, buf: &mut [u8]) -> Result<usize> {
 pub fn pipe() -> Result<(OwnedFd, OwnedFd)> {
     let mut ends = [0; 2];
     // SAFETY: room for two descriptors.
-    done(
-        "pipe",
-        i64::from(unsafe { libc::pipe2(ends.as_mut_ptr(), libc::O_CLOEXEC) }),
-    )?;
+    let rc = unsafe { libc::pipe2(ends.as_mut_ptr(), libc::O_CLOEXEC) };
+    done("pipe", i64::from(rc))?;
     Ok((owned("pipe", ends[0])?, owned("pipe", ends[1])?))
 }
 

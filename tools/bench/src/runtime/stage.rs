@@ -191,20 +191,21 @@ fn check_interpreter(guest: &Path, lower: &Path) -> Result<()> {
 
 /// PT_INTERP of an ELF file of 64 bits, little-endian.
 fn interpreter(elf: &[u8]) -> Option<&str> {
-    let half = |at: usize| Some(u16::from_le_bytes(elf.get(at..at + 2)?.try_into().ok()?));
-    let long = |at: usize| Some(u64::from_le_bytes(elf.get(at..at + 8)?.try_into().ok()?));
+    let bytes = |at: usize, length: usize| elf.get(at..at.checked_add(length)?);
+    let half = |at| Some(u16::from_le_bytes(bytes(at, 2)?.try_into().ok()?));
+    let long = |at| Some(u64::from_le_bytes(bytes(at, 8)?.try_into().ok()?));
     let headers = usize::try_from(long(32)?).ok()?;
     let (size, count) = (usize::from(half(54)?), usize::from(half(56)?));
     (0..count).find_map(|i| {
         let at = headers.checked_add(i * size)?;
-        if elf.get(at..at + 4)? != 3u32.to_le_bytes() {
+        if bytes(at, 4)? != 3u32.to_le_bytes() {
             return None;
         }
         let (from, length) = (
-            usize::try_from(long(at + 8)?).ok()?,
-            usize::try_from(long(at + 32)?).ok()?,
+            usize::try_from(long(at.checked_add(8)?)?).ok()?,
+            usize::try_from(long(at.checked_add(32)?)?).ok()?,
         );
-        std::str::from_utf8(elf.get(from..from.checked_add(length)?)?)
+        std::str::from_utf8(bytes(from, length)?)
             .ok()
             .map(|s| s.trim_end_matches('\0'))
     })

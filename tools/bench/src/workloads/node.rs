@@ -8,11 +8,11 @@ use std::path::Path;
 pub const ALL: &[Workload] = &[
     Workload {
         name: "node-start",
-        what: "node -e 'console.log(6*7)', three times",
+        what: "node -e 'console.log(6*7)', ten times",
         unit: Unit::Seconds,
         needs: &["node"],
         run: |cx| {
-            let n = cx.scale(3);
+            let n = cx.scale(10);
             let (took, out) = cx.timed(|| {
                 (0..n)
                     .map(|_| run("node", &["-e", "console.log(6*7)"]))
@@ -52,7 +52,8 @@ const fs = require('fs').promises, path = require('path');
   const one = async f => {
     const text = await fs.readFile(f, 'utf8');
     await fs.writeFile(path.join('out', path.basename(f)), text.toUpperCase());
-    bytes += (await fs.stat(path.join('out', path.basename(f)))).size; files++;
+    const written = await fs.stat(path.join('out', path.basename(f)));
+    bytes += written.size; files++;
   };
   for (const d of (await fs.readdir('in')).sort())
     await Promise.all((await fs.readdir(path.join('in', d))).map(f => one(path.join('in', d, f))));
