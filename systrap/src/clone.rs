@@ -62,7 +62,13 @@ impl Thread {
         region.st64(base + self.frame + F_SS_SP, new + S_STACK);
         region.st64(base + self.frame + F_SS_SIZE, SLOT_STRIDE - S_STACK);
         region.st64(base + self.frame + F_SS_FLAGS, 0);
-        for off in [S_ID_VALID, S_KICK_WANTED, S_KICK_SEEN, S_FUTEX_WAIT] {
+        for off in [
+            S_ID_VALID,
+            S_KICK_WANTED,
+            S_KICK_SEEN,
+            S_FUTEX_WAIT,
+            S_ASK_ALL,
+        ] {
             region.st32(base + off, 0);
         }
         region.st32(base + S_START_FRAME, self.frame as u32);

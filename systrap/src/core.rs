@@ -202,12 +202,14 @@ impl Core {
                 self.end_group(pid, &known.space);
             }
             // The pid was ours up to here.
-            let Some(status) = sys::reap(pid) else { break };
+            let Some((status, usage)) = sys::reap(pid) else {
+                break;
+            };
             match known {
                 Some(known) => {
                     count(&self.counts.deaths);
                     if let Some(space) = known.space.upgrade() {
-                        space.died(status, out);
+                        space.died(status, usage, out);
                     }
                 }
                 None if self.take_orphan() => count(&self.counts.deaths),

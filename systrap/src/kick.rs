@@ -62,6 +62,25 @@ impl Kicker {
     }
 
     fn send(&self) -> bool {
+        self.with_host(|pid, tid| sys::tgkill(pid, tid, SIG_KICK.cast_signed()))
+    }
+
+    /// The host thread's id, if it is known and lives. It may be another thread of the same process: only the host's word for
+    /// its process is worth something.
+    pub fn host_tid(&self) -> Option<i32> {
+        let mut found = None;
+        self.with_host(|pid, tid| {
+            if sys::tgkill(pid, tid, 0) {
+                found = Some(tid);
+            }
+            true
+        });
+        found
+    }
+
+    /// Calls `f` with the host process and the thread in it, while the process can't be reaped. False if there is none, or `f`
+    /// says so.
+    fn with_host(&self, f: impl FnOnce(i32, i32) -> bool) -> bool {
         let space = &self.space;
         let Some(pid) = space.live_pid() else {
             return false;
@@ -77,6 +96,6 @@ impl Kicker {
                 .load(Ordering::SeqCst)
                 .cast_signed()
         };
-        tid > 0 && space.signal(pid, |pid| sys::tgkill(pid, tid, SIG_KICK.cast_signed()))
+        tid > 0 && space.signal(pid, |pid| f(pid, tid))
     }
 }

@@ -38,7 +38,7 @@ pub use event::{Event, Token};
 pub use kick::Kicker;
 pub use platform::{Options, Platform};
 pub use regs::{Arch, Regs};
-pub use space::AddressSpace;
+pub use space::{AddressSpace, FinalUsage, Usage};
 pub use thread::{Identity, Thread};
 pub use window::{Reserved, Window};
 

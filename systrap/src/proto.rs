@@ -55,6 +55,8 @@ pub const S_FD_TICKET: u64 = 0xa4;
 pub const S_START_FRAME: u64 = 0xa8;
 /// sentry: a kick could not be sent; report it before the application runs.
 pub const S_KICK_WANTED: u64 = 0xac;
+/// sentry: 1 to be asked about every call, the stub's own included.
+pub const S_ASK_ALL: u64 = 0xb0;
 
 /// sentry: identity cache; valid flag, then pid, tid, uid, euid, gid, egid.
 pub const S_ID_VALID: u64 = 0xc0;
@@ -126,6 +128,8 @@ pub const RF_SET_GS: u32 = 2;
 pub const RF_REPARK: u32 = 4;
 /// And wake the state word after any publication (someone waits there).
 pub const RF_WAKE_STATE: u32 = 8;
+/// Answer the trapped call after all, as without `S_ASK_ALL`.
+pub const RF_OWN_CALL: u32 = 16;
 
 // ---- actions -----------------------------------------------------------------
 

@@ -3,7 +3,7 @@
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, AtomicU64, Ordering, fence};
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -31,6 +31,33 @@ struct Slots {
     used: Vec<u32>,
 }
 
+/// What a process has used (getrusage(2)).
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Usage {
+    /// Nanoseconds in the application and the stub.
+    pub user_ns: u64,
+    /// Nanoseconds in the host's kernel: faults, signals, the stub's calls.
+    pub system_ns: u64,
+    /// Largest resident set, KiB.
+    pub max_rss_kib: u64,
+    pub minor_faults: u64,
+    pub major_faults: u64,
+    /// Context switches.
+    pub voluntary: u64,
+    pub involuntary: u64,
+}
+
+/// The host's account of a process, once it has been reaped.
+#[derive(Debug, Default)]
+pub struct FinalUsage(OnceLock<Usage>);
+
+impl FinalUsage {
+    /// `None` while the process lives.
+    pub fn get(&self) -> Option<Usage> {
+        self.0.get().copied()
+    }
+}
+
 /// One stub process and its region. Send + Sync. When its last thread's
 /// handle is dropped, a process that still lives is killed.
 pub struct AddressSpace {
@@ -43,6 +70,7 @@ pub struct AddressSpace {
     pid: AtomicI32,
     dead: AtomicBool,
     status: AtomicI32,
+    usage: Arc<FinalUsage>,
     /// kill() came before the pid.
     kill_wanted: AtomicBool,
     /// The Sentry has asked the process to end.
@@ -84,6 +112,7 @@ impl AddressSpace {
             pid: AtomicI32::new(UNKNOWN),
             dead: AtomicBool::new(false),
             status: AtomicI32::new(0),
+            usage: Arc::default(),
             kill_wanted: AtomicBool::new(false),
             leaving: AtomicBool::new(false),
             slots: SlotTable::new(),
@@ -212,6 +241,11 @@ impl AddressSpace {
         self.live_pid()
     }
 
+    /// What the process will have used. Outlives the address space.
+    pub fn final_usage(&self) -> Arc<FinalUsage> {
+        Arc::clone(&self.usage)
+    }
+
     pub(crate) fn status(&self) -> i32 {
         self.status.load(Ordering::Relaxed)
     }
@@ -304,17 +338,18 @@ impl AddressSpace {
     /// Reports the end of a process that there has never been.
     fn never_lived(&self) {
         let mut tokens = Vec::new();
-        self.died(libc::SIGKILL, &mut tokens);
+        self.died(libc::SIGKILL, Usage::default(), &mut tokens);
         for t in tokens {
             self.core.inject(t);
         }
     }
 
     /// The host process is gone: its running threads have an event.
-    pub(crate) fn died(&self, status: i32, out: &mut Vec<Token>) {
+    pub(crate) fn died(&self, status: i32, usage: Usage, out: &mut Vec<Token>) {
         let asked = status == libc::SIGKILL << 8 && self.kill_wanted.load(Ordering::Relaxed);
         let status = if asked { libc::SIGKILL } else { status };
         self.status.store(status, Ordering::Relaxed);
+        let _ = self.usage.0.set(usage);
         self.dead.store(true, Ordering::SeqCst);
         let leaving = self.leaving.load(Ordering::SeqCst);
         for slot in self.slots.iter() {

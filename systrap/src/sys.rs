@@ -252,12 +252,28 @@ pub fn peek_dead_child() -> Option<i32> {
     (pid != 0).then_some(pid)
 }
 
-/// Reaps one child that has ended; its status as of wait(2).
-pub fn reap(pid: i32) -> Option<i32> {
+/// Reaps one child that has ended; its status as of wait(2), and what it used.
+pub fn reap(pid: i32) -> Option<(i32, crate::Usage)> {
     let mut status = 0;
-    // SAFETY: `status` is writable.
-    let r = unsafe { libc::waitpid(pid, &raw mut status, libc::WNOHANG) };
-    (r == pid).then_some(status)
+    // SAFETY: an all-zero rusage is a valid one.
+    let mut usage: libc::rusage = unsafe { std::mem::zeroed() };
+    // SAFETY: both are writable.
+    let r = unsafe { libc::wait4(pid, &raw mut status, libc::WNOHANG, &raw mut usage) };
+    let ns = |t: libc::timeval| {
+        let us = t.tv_sec.saturating_mul(1_000_000).saturating_add(t.tv_usec);
+        u64::try_from(us).unwrap_or(0).saturating_mul(1000)
+    };
+    let count = |n: libc::c_long| u64::try_from(n).unwrap_or(0);
+    let usage = crate::Usage {
+        user_ns: ns(usage.ru_utime),
+        system_ns: ns(usage.ru_stime),
+        max_rss_kib: count(usage.ru_maxrss),
+        minor_faults: count(usage.ru_minflt),
+        major_faults: count(usage.ru_majflt),
+        voluntary: count(usage.ru_nvcsw),
+        involuntary: count(usage.ru_nivcsw),
+    };
+    (r == pid).then_some((status, usage))
 }
 
 /// `process_vm_readv`: bytes copied before the first fault.

@@ -300,6 +300,12 @@ impl Thread {
         self.answer(RF_REPARK);
     }
 
+    /// As `resume`, but the stub first answers the trapped call itself, where it is one that it can (futex(2),
+    /// sched_yield(2)); one that it can't is reported as before. For threads that ask about all calls.
+    pub fn resume_own_call(&mut self) {
+        self.answer(RF_OWN_CALL);
+    }
+
     pub(crate) fn answer(&mut self, flags: u32) {
         let ends = self.pending.ends.take();
         if !self.has_host() {
@@ -434,6 +440,16 @@ impl Thread {
     /// state; a hint from the stub).
     pub fn in_futex_wait(&self) -> bool {
         self.ld32(S_FUTEX_WAIT) != 0
+    }
+
+    /// The CPU that the thread said it ran on when it published its event (a claim of the stub's).
+    pub fn cpu(&self) -> u32 {
+        self.ld32(S_CPU)
+    }
+
+    /// Has the stub hand over every call, those that it could answer itself included (see `resume_own_call`).
+    pub fn ask_all(&self, yes: bool) {
+        self.st32(S_ASK_ALL, u32::from(yes));
     }
 
     /// None: identity calls are handed to the Sentry.

@@ -204,10 +204,10 @@ pub(crate) fn start(core: &Arc<Core>, vdso: &[(u64, u64)]) -> io::Result<Thread>
 /// How a zygote ended that did not start.
 fn last_words(pid: i32) -> String {
     match sys::reap(pid) {
-        Some(status) if libc::WIFEXITED(status) => {
+        Some((status, _)) if libc::WIFEXITED(status) => {
             format!(" (it gave up at step {})", libc::WEXITSTATUS(status))
         }
-        Some(status) => format!(" (wait status {status:#x})"),
+        Some((status, _)) => format!(" (wait status {status:#x})"),
         None => String::new(),
     }
 }

@@ -79,17 +79,12 @@ fn trapped_call(slot: u64, frame: u64) -> u32 {
         return EV_SIGNAL;
     }
     let nr = ld32(frame + F_SI_SYSCALL) as u64;
-    if nr == NR_FUTEX {
-        return match futex::trapped(slot, frame) {
-            Futex::Done => 0,
-            Futex::NotHere => EV_SIGNAL,
-            Futex::Interrupted => EV_FUTEX_INT,
-        };
+    if ld32(slot + S_ASK_ALL) != 0 {
+        prefetch::run(slot, frame, nr);
+        return EV_SIGNAL;
     }
-    if nr == NR_SCHED_YIELD {
-        call(NR_SCHED_YIELD, 0, 0, 0, 0, 0, 0);
-        st64(frame + F_RAX, 0);
-        return 0;
+    if nr == NR_FUTEX || nr == NR_SCHED_YIELD {
+        return own_call(slot, frame);
     }
     let id = identity(nr);
     if id < 8 && ld32(slot + S_ID_VALID) != 0 {
@@ -98,6 +93,23 @@ fn trapped_call(slot: u64, frame: u64) -> u32 {
     }
     prefetch::run(slot, frame, nr);
     EV_SIGNAL
+}
+
+/// A call that the stub makes itself: 0 if it is answered, else the event to publish.
+fn own_call(slot: u64, frame: u64) -> u32 {
+    match ld32(frame + F_SI_SYSCALL) as u64 {
+        NR_FUTEX => match futex::trapped(slot, frame) {
+            Futex::Done => 0,
+            Futex::NotHere => EV_SIGNAL,
+            Futex::Interrupted => EV_FUTEX_INT,
+        },
+        NR_SCHED_YIELD => {
+            call(NR_SCHED_YIELD, 0, 0, 0, 0, 0, 0);
+            st64(frame + F_RAX, 0);
+            0
+        }
+        _ => EV_SIGNAL,
+    }
 }
 
 /// Index in the identity cache of what call `nr` asks for.
@@ -167,12 +179,18 @@ fn answered(slot: u64, frame: u64) -> u64 {
             if flags & (RF_SET_FS | RF_SET_GS) != 0 {
                 set_bases(slot, flags);
             }
-            if !kicked(slot) {
-                return frame;
+            if flags & RF_OWN_CALL != 0 {
+                st32(slot + S_PF_COUNT, 0);
+                kind = own_call(slot, frame);
             }
-            kind = EV_KICK;
+            if kind == 0 {
+                if !kicked(slot) {
+                    return frame;
+                }
+                kind = EV_KICK;
+            }
         }
-        publish(slot, kind, 0, frame);
+        publish(slot, kind, SIGSYS as u32, frame);
         wait_go(slot);
     }
 }

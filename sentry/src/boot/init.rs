@@ -110,6 +110,7 @@ pub fn start(kernel: &Arc<Kernel>, init: Init) -> Result<(), StartError> {
         pid,
         kernel: Arc::downgrade(kernel),
         parent: std::sync::Weak::new(),
+        parent_thread: std::sync::Weak::new(),
         pgrp: Arc::new(ProcessGroup { id: pid, session }),
         sighand: Arc::default(),
         rlimits: init.rlimits,
@@ -154,12 +155,14 @@ pub fn start(kernel: &Arc<Kernel>, init: Init) -> Result<(), StartError> {
         links.threads.push(Arc::clone(&task));
         links.leader = Some(Arc::clone(&task));
     }
+    crate::time::cpu::watch_limit(&group);
     let program = String::from_utf8_lossy(&path).into_owned();
     let request = ExecRequest {
         file,
         path,
         argv: init.args,
         envp: init.env,
+        inaccessible: false,
     };
     let started = Arc::new(Started::default());
     let report = Arc::clone(&started);

@@ -1,7 +1,7 @@
 //! Process descriptors (pidfd_open(2)).
 
 use crate::executor::{PollEvents, WaitQueue};
-use crate::task::ThreadGroup;
+use crate::task::{Cx, ThreadGroup};
 use crate::vfs::{File, FileOps};
 use arch::Result;
 use arch::abi::Stat;
@@ -29,6 +29,13 @@ impl PidFd {
     fn reaped(&self) -> bool {
         self.group.is_zombie() && self.group.leader().is_none()
     }
+}
+
+/// A pidfd of a new child (CLONE_PIDFD), close-on-exec.
+pub(crate) fn install(cx: &Cx, group: &Arc<ThreadGroup>) -> Result<i32> {
+    let limit = cx.task.group.rlimit(libc::RLIMIT_NOFILE);
+    let file = PidFd::open(Arc::clone(group), 0);
+    cx.task.files().install(file, true, limit).map(|fd| fd.0)
 }
 
 impl FileOps for PidFd {

@@ -123,7 +123,7 @@ fn act(cx: &Cx, info: &SigInfo) -> Option<i32> {
     }
     let sighand = group.sighand();
     let action = sighand.get(signal);
-    crate::task::glue::strace_signal(cx, info);
+    crate::strace::signal(cx, info);
     if action.is_ignore() {
         return None;
     }

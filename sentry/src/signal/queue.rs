@@ -78,8 +78,17 @@ impl Queue {
 
     /// Forgets entries for which `f` is true (a deleted POSIX timer's).
     pub fn retain(&mut self, mut keep: impl FnMut(&SigInfo) -> bool) {
-        self.infos.retain(|i| keep(i));
-        self.set = self.infos.iter().filter_map(SigInfo::signal).collect();
+        let mut gone = SigSet::EMPTY;
+        self.infos.retain(|i| {
+            let kept = keep(i);
+            if let Some(signal) = i.signal().filter(|_| !kept) {
+                gone.add(signal);
+            }
+            kept
+        });
+        // A signal whose information did not fit stays pending without an entry.
+        let left: SigSet = self.infos.iter().filter_map(SigInfo::signal).collect();
+        self.set = self.set.without(gone.without(left));
     }
 
     /// Whether an entry satisfies `f`.

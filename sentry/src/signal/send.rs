@@ -3,7 +3,7 @@
 use super::GroupSignals;
 use crate::kernel::Kernel;
 use crate::task::{Pid, Task, ThreadGroup};
-use arch::abi::{SI_USER, SIG_DFL, SigInfo, SigSet};
+use arch::abi::{SI_TIMER, SI_USER, SIG_DFL, SigInfo, SigSet};
 use arch::signal::{DefaultAction, Signal};
 use arch::{Errno, Result};
 use std::sync::Arc;
@@ -58,6 +58,15 @@ fn flush_everywhere(group: &ThreadGroup, signals: &mut GroupSignals, set: SigSet
     }
 }
 
+/// Entries that the queue may have. A timer brings its own place in the queue along (timer_create(2) has reserved it).
+fn limit_for(group: &ThreadGroup, info: &SigInfo) -> usize {
+    if info.code == SI_TIMER {
+        usize::MAX
+    } else {
+        group.sigpending_limit()
+    }
+}
+
 /// Sends to one thread (tgkill(2), faults, timers with SIGEV_THREAD_ID).
 pub fn send_to_task(task: &Arc<Task>, info: SigInfo) -> Result<()> {
     let group = &task.group;
@@ -72,7 +81,7 @@ pub fn send_to_task(task: &Arc<Task>, info: SigInfo) -> Result<()> {
         .signals
         .lock()
         .pending
-        .push(info, group.sigpending_limit());
+        .push(info, limit_for(group, &info));
     wake_for(group, &mut signals, signal, Some(task));
     drop(signals);
     group.signal_events.notify_all();
@@ -93,7 +102,7 @@ pub fn send_to_group(group: &Arc<ThreadGroup>, info: SigInfo) -> Result<()> {
     if !prepare(group, &mut signals, signal, None) {
         return Ok(());
     }
-    let queued = signals.pending.push(info, group.sigpending_limit());
+    let queued = signals.pending.push(info, limit_for(group, &info));
     wake_for(group, &mut signals, signal, None);
     drop(signals);
     group.signal_events.notify_all();

@@ -189,7 +189,7 @@ impl Writer<'_> {
         let group = self.cx.kernel().tasks.lock().group(pid);
         let fd = match group {
             _ if self.left < HEADER + FD => Err(Errno::EINVAL),
-            Some(group) => super::event::pidfd_of(self.cx, &group),
+            Some(group) => crate::event::pidfd::install(self.cx, &group),
             None => Err(Errno::ESRCH),
         };
         let value = fd.unwrap_or_else(|e| -e.raw());

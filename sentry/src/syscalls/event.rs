@@ -120,11 +120,6 @@ pub(crate) fn pidfd_group(cx: &Cx, fd: Fd) -> Result<(Arc<ThreadGroup>, bool)> {
     Ok((Arc::clone(pidfd.group()), file.nonblocking()))
 }
 
-/// A pidfd of a new child (CLONE_PIDFD).
-pub(crate) fn pidfd_of(cx: &Cx, group: &Arc<ThreadGroup>) -> Result<i32> {
-    install(cx, PidFd::open(Arc::clone(group), 0), true).map(|fd| fd.0)
-}
-
 /// pidfd_getfd(2). EPERM unless the caller may trace the process, ESRCH when it has ended.
 pub fn pidfd_getfd(cx: &Cx, pidfd: Fd, target: Fd, flags: u32) -> Result<Fd> {
     if flags != 0 {

@@ -1,6 +1,8 @@
 //! Resource limits and accounting.
 
+use crate::task::usage::settled;
 use crate::task::{Cx, Pid, ThreadGroup, cap};
+use crate::time::cpu::watch_limit;
 use crate::user::UserRef;
 use arch::abi::{Rlimit64, Rusage};
 use arch::{Errno, Result};
@@ -30,7 +32,12 @@ fn limit_target(cx: &Cx, pid: Pid) -> Result<Arc<ThreadGroup>> {
     }
 }
 
-fn limit(cx: &Cx, group: &ThreadGroup, resource: u32, new: Option<Rlimit64>) -> Result<Rlimit64> {
+fn limit(
+    cx: &Cx,
+    group: &Arc<ThreadGroup>,
+    resource: u32,
+    new: Option<Rlimit64>,
+) -> Result<Rlimit64> {
     if resource >= NLIMITS {
         return Err(Errno::EINVAL);
     }
@@ -53,6 +60,10 @@ fn limit(cx: &Cx, group: &ThreadGroup, resource: u32, new: Option<Rlimit64>) -> 
             return Err(Errno::EPERM);
         }
         *slot = (new.cur, new.max);
+        drop(limits);
+        if resource == libc::RLIMIT_CPU {
+            watch_limit(group);
+        }
     }
     Ok(old)
 }
@@ -84,12 +95,20 @@ pub fn prlimit64(
 }
 
 /// getrusage(2).
-pub fn getrusage(cx: &Cx, who: i32, out: UserRef<Rusage>) -> Result<()> {
-    let (own, children) = cx.task.group.cpu_usage();
+pub async fn getrusage(cx: &Cx, who: i32, out: UserRef<Rusage>) -> Result<()> {
+    let group = &cx.task.group;
     let usage = match who {
-        libc::RUSAGE_SELF => own,
-        libc::RUSAGE_CHILDREN => children,
-        libc::RUSAGE_THREAD => crate::task::usage_of(cx.task.cpu_ns()),
+        libc::RUSAGE_SELF => group.own_usage(),
+        libc::RUSAGE_CHILDREN => {
+            settled(cx, || {
+                let mut usage = group.usage.lock();
+                // Numbers that have come in stay.
+                let _ = usage.children.total();
+                usage.children.clone()
+            })
+            .await
+        }
+        libc::RUSAGE_THREAD => cx.task.usage(),
         _ => return Err(Errno::EINVAL),
     };
     cx.write_obj(out, &usage)

@@ -37,13 +37,12 @@ pub async fn prctl(cx: &Cx, option: i32, a2: u64, a3: u64, a4: u64, a5: u64) -> 
             let signo = i32::try_from(a2)
                 .ok()
                 .filter(|s| *s == 0 || Signal::from_raw(*s).is_some());
-            group
-                .pdeath_signal
+            task.pdeath_signal
                 .store(signo.ok_or(Errno::EINVAL)?, Ordering::Relaxed);
             Ok(0)
         }
         libc::PR_GET_PDEATHSIG => cx
-            .write_obj(out, &group.pdeath_signal.load(Ordering::Relaxed))
+            .write_obj(out, &task.pdeath_signal.load(Ordering::Relaxed))
             .map(|()| 0),
         libc::PR_GET_DUMPABLE => Ok(u64::from(
             group.dumpable.load(Ordering::Relaxed).cast_unsigned(),
@@ -125,6 +124,9 @@ pub async fn prctl(cx: &Cx, option: i32, a2: u64, a3: u64, a4: u64, a5: u64) -> 
             Ok(0)
         }
         libc::PR_GET_TIMERSLACK => Ok(task.timer_slack.load(Ordering::Relaxed)),
+        libc::PR_GET_TSC => cx.write_obj(out, &libc::PR_TSC_ENABLE).map(|()| 0),
+        // A thread whose RDTSC faults would need a setting that takes the time of day from its stub too.
+        libc::PR_SET_TSC if a2 == libc::PR_TSC_ENABLE as u64 => Ok(0),
         libc::PR_GET_TIMING => Ok(0),
         libc::PR_SET_TIMING => zero(&[a2]).map(|()| 0),
         libc::PR_GET_SECCOMP => Ok(0),

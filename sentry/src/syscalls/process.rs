@@ -3,12 +3,13 @@
 use super::Fd;
 use crate::task::clone::{CloneRequest, clone as do_clone};
 use crate::task::exec::{ExecRequest, exec};
+use crate::task::usage::{add_usage, settled};
 use crate::task::wait::{Report, Which, wait};
 use crate::task::{Cx, Pid, ProcessGroup, Session, ThreadGroup};
 use crate::user::{UserAddr, UserRef, UserStr};
 use crate::vfs::open;
 use crate::vfs::walk::WalkFlags;
-use arch::abi::{CloneArgs, Rusage, SigInfo};
+use arch::abi::{CLD_CONTINUED, CLD_STOPPED, CloneArgs, Rusage, SigInfo};
 use arch::signal::Signal;
 use arch::{Errno, Result};
 use std::sync::Arc;
@@ -185,6 +186,7 @@ pub async fn execveat(
     walk.set(WalkFlags::EMPTY, flags & libc::AT_EMPTY_PATH != 0);
     let file = open::open_exec(&cx.env(), &at, &path, walk)?;
     let name = exec_name(dir, path);
+    let inaccessible = name.starts_with(b"/dev/fd/") && cx.task.files().cloexec(dir) == Ok(true);
     let mut total = 0;
     let mut argv = read_strings(cx, argv, &mut total)?;
     let envp = read_strings(cx, envp, &mut total)?;
@@ -199,6 +201,7 @@ pub async fn execveat(
             path: name,
             argv,
             envp,
+            inaccessible,
         },
     )
     .await
@@ -246,7 +249,7 @@ pub async fn wait4(
         None => Ok(0),
         Some(report) => {
             cx.write_opt(status, &report.status)?;
-            cx.write_opt(usage, &report.usage)?;
+            report_usage(cx, &report, usage).await?;
             Ok(report.pid)
         }
     }
@@ -274,12 +277,12 @@ pub async fn waitid(
         libc::P_PGID if id == 0 => Which::Pgrp(cx.task.group.pgrp().id),
         libc::P_PGID if id > 0 => Which::Pgrp(id),
         libc::P_PIDFD if id >= 0 => {
-            let (group, nonblocking) = crate::task::glue::pidfd_lookup(cx, Fd(id))?;
+            let (group, nonblocking) = super::event::pidfd_group(cx, Fd(id))?;
             if nonblocking && options & libc::WNOHANG == 0 {
                 // A non-blocking pidfd turns "would wait" into EAGAIN.
                 let found = wait(cx, Which::Pid(group.pid), options | libc::WNOHANG).await?;
                 let report = found.ok_or(Errno::EAGAIN)?;
-                return report_info(cx, Some(report), info, usage);
+                return report_info(cx, Some(report), info, usage).await;
             }
             Which::Pid(group.pid)
         }
@@ -287,20 +290,37 @@ pub async fn waitid(
     };
     options &= known;
     let report = wait(cx, which, options).await?;
-    report_info(cx, report, info, usage)
+    report_info(cx, report, info, usage).await
 }
 
-fn report_info(
+/// The usage of a child that has been waited for. Of one that is only stopped, what it has used up to now.
+async fn report_usage(cx: &Cx, report: &Report, out: UserRef<Rusage>) -> Result<()> {
+    if out.is_null() {
+        return Ok(());
+    }
+    let usage = match report.code {
+        CLD_STOPPED | CLD_CONTINUED => {
+            let group = cx.kernel().tasks.lock().group(report.pid);
+            let (mut own, children) = group.map(|g| g.cpu_usage()).unwrap_or_default();
+            add_usage(&mut own, &children);
+            own
+        }
+        _ => settled(cx, || report.usage.clone()).await,
+    };
+    cx.write_obj(out, &usage)
+}
+
+async fn report_info(
     cx: &Cx,
     report: Option<Report>,
     info: UserRef<SigInfo>,
     usage: UserRef<Rusage>,
 ) -> Result<()> {
-    let filled = report.map_or_else(SigInfo::default, |r| {
+    let filled = report.as_ref().map_or_else(SigInfo::default, |r| {
         SigInfo::chld(Signal::SIGCHLD, r.code, r.pid, r.uid, r.value, 0, 0)
     });
     if let Some(r) = &report {
-        cx.write_opt(usage, &r.usage)?;
+        report_usage(cx, r, usage).await?;
     }
     // The kernel writes six fields only; times stay untouched, padding too.
     if !info.is_null() {

@@ -1,4 +1,4 @@
-//! Scheduling. Threads are the host's to schedule; policies and affinities are kept and answered.
+//! Scheduling. Threads are the host's to schedule: it is told of affinities; policies are kept and answered.
 
 use crate::task::{Cx, Pid, Task, cap};
 use crate::user::{UserAddr, UserRef};
@@ -14,6 +14,15 @@ fn target(cx: &Cx, pid: Pid) -> Result<Arc<Task>> {
     }
 }
 
+/// As sched_setaffinity(2) and its other half look a thread up: a negative id is just one that isn't there.
+fn affinity_target(cx: &Cx, pid: Pid) -> Result<Arc<Task>> {
+    if pid < 0 {
+        Err(Errno::ESRCH)
+    } else {
+        target(cx, pid)
+    }
+}
+
 /// sched_yield(2).
 pub async fn sched_yield(_cx: &Cx) -> Result<()> {
     Ok(())
@@ -21,12 +30,12 @@ pub async fn sched_yield(_cx: &Cx) -> Result<()> {
 
 /// sched_getaffinity(2): returns the bytes that were stored.
 pub fn sched_getaffinity(cx: &Cx, pid: Pid, len: u32, mask: UserAddr) -> Result<usize> {
-    let task = target(cx, pid)?;
-    let have = task.affinity();
-    let need = have.len();
     if (len as usize) * 8 < cx.kernel().cpus.count() || !len.is_multiple_of(8) {
         return Err(Errno::EINVAL);
     }
+    let task = affinity_target(cx, pid)?;
+    let have = task.affinity();
+    let need = have.len();
     let n = need.min(len as usize);
     cx.write_bytes(mask, &have[..n])?;
     Ok(n)
@@ -36,7 +45,7 @@ pub fn sched_getaffinity(cx: &Cx, pid: Pid, len: u32, mask: UserAddr) -> Result<
 pub fn sched_setaffinity(cx: &Cx, pid: Pid, len: u32, mask: UserAddr) -> Result<()> {
     let mut bytes = vec![0; (len as usize).min(1024)];
     cx.read_bytes(mask, &mut bytes)?;
-    let task = target(cx, pid)?;
+    let task = affinity_target(cx, pid)?;
     let (mine, theirs) = (cx.task.creds(), task.creds());
     if mine.euid != theirs.uid && mine.euid != theirs.euid && !mine.has_cap(cap::SYS_NICE) {
         return Err(Errno::EPERM);
@@ -181,8 +190,15 @@ pub fn sched_rr_get_interval(cx: &Cx, pid: Pid, out: UserRef<Timespec>) -> Resul
     )
 }
 
-/// getcpu(2): the CPU that the Sentry answers on is the caller's by construction of the hand-over, or was a moment ago.
+/// getcpu(2): the CPU that the caller's thread ran on when it made the call.
 pub fn getcpu(cx: &Cx, cpu: UserRef<u32>, node: UserRef<u32>) -> Result<()> {
-    cx.write_opt(cpu, &crate::host::sys::current_cpu())?;
+    let claimed = cx.thread.lock().cpu();
+    let known = usize::try_from(claimed).is_ok_and(|n| n < cx.kernel().cpus.count());
+    let now = if known {
+        claimed
+    } else {
+        crate::host::sys::current_cpu()
+    };
+    cx.write_opt(cpu, &now)?;
     cx.write_opt(node, &0)
 }

@@ -167,7 +167,7 @@ pub fn pidfd_send_signal(
     if flags != 0 {
         return Err(Errno::EINVAL);
     }
-    let (group, _) = crate::task::glue::pidfd_lookup(cx, fd)?;
+    let (group, _) = super::event::pidfd_group(cx, fd)?;
     let sent = if info.is_null() {
         decode(signo)?.map(|s| from_me(cx, s, SI_USER))
     } else {

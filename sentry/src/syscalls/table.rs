@@ -284,11 +284,11 @@ syscalls! {
     CLOCK_GETTIME => sync time::clock_gettime(0 1) Full;
     CLOCK_GETRES => sync time::clock_getres(0 1) Full;
     CLOCK_SETTIME => sync time::clock_settime(0 1) Partial("the host's clocks are not the sandbox's to set (EPERM)");
-    CLOCK_NANOSLEEP => async time::clock_nanosleep(0 1 2 3) Partial("not on CPU-time clocks");
+    CLOCK_NANOSLEEP => async time::clock_nanosleep(0 1 2 3) Full;
     CLOCK_ADJTIME => sync time::clock_adjtime(0 1) Partial("reads only");
     ADJTIMEX => sync time::adjtimex(0) Partial("reads only");
     GETTIMEOFDAY => sync time::gettimeofday(0 1) Full;
-    SETTIMEOFDAY => sync time::settimeofday() Partial("the host's clocks are not the sandbox's to set (EPERM)");
+    SETTIMEOFDAY => sync time::settimeofday(0 1) Partial("the host's clocks are not the sandbox's to set (EPERM)");
     TIME => sync time::time(0) Full;
     TIMES => sync time::times(0) Full;
     NANOSLEEP => async time::nanosleep(0 1) Full;
@@ -303,7 +303,7 @@ syscalls! {
     // ---- scheduling, limits, accounting ----
     SCHED_YIELD => async sched::sched_yield() Full;
     SCHED_GETAFFINITY => sync sched::sched_getaffinity(0 1 2) Full;
-    SCHED_SETAFFINITY => sync sched::sched_setaffinity(0 1 2) Partial("kept and answered, not enforced");
+    SCHED_SETAFFINITY => sync sched::sched_setaffinity(0 1 2) Full;
     SCHED_GET_PRIORITY_MAX => sync sched::sched_get_priority_max(0) Full;
     SCHED_GET_PRIORITY_MIN => sync sched::sched_get_priority_min(0) Full;
     SCHED_GETSCHEDULER => sync sched::sched_getscheduler(0) Full;
@@ -317,7 +317,7 @@ syscalls! {
     GETRLIMIT => sync limits::getrlimit(0 1) Full;
     SETRLIMIT => sync limits::setrlimit(0 1) Full;
     PRLIMIT64 => sync limits::prlimit64(0 1 2 3) Full;
-    GETRUSAGE => sync limits::getrusage(0 1) Partial("CPU time is all user time; no fault counts");
+    GETRUSAGE => async limits::getrusage(0 1) Partial("no block I/O counts");
     GETPRIORITY => sync limits::getpriority(0 1) Full;
     SETPRIORITY => sync limits::setpriority(0 1 2) Partial("kept and answered, not enforced");
     // ---- system ----

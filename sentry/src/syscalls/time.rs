@@ -1,10 +1,12 @@
 //! Clocks, sleeping, interval and POSIX timers.
 
 use crate::task::{Cx, Deadline, RestartBlock};
+use crate::time::cpu::CpuClock;
 use crate::time::{self, clock};
 use crate::user::{UserAddr, UserRef};
 use arch::abi::{Itimerspec, Itimerval, SigEvent, Timespec, Timeval, Timex, Timezone, Tms};
 use arch::{Errno, Result};
+use std::sync::Arc;
 
 fn nanos(t: Timespec) -> Result<u64> {
     if t.is_valid() {
@@ -58,8 +60,20 @@ pub fn gettimeofday(cx: &Cx, tv: UserRef<Timeval>, tz: UserRef<Timezone>) -> Res
     cx.write_opt(tz, &Timezone::default())
 }
 
-/// settimeofday(2): never allowed.
-pub fn settimeofday(_cx: &Cx) -> Result<()> {
+/// settimeofday(2): checked, but the host's clock is not the sandbox's to set.
+pub fn settimeofday(cx: &Cx, tv: UserRef<Timeval>, tz: UserRef<Timezone>) -> Result<()> {
+    let time = tv.non_null().map(|p| cx.read_obj(p)).transpose()?;
+    if time.is_some_and(|t| !(0..=1_000_000).contains(&t.usec)) {
+        return Err(Errno::EINVAL);
+    }
+    let zone = tz.non_null().map(|p| cx.read_obj(p)).transpose()?;
+    if time.is_some_and(|t| !t.is_valid() || t.sec < 0) {
+        return Err(Errno::EINVAL);
+    }
+    let privileged = cx.task.creds().has_cap(crate::task::cap::SYS_TIME);
+    if privileged && time.is_none() && zone.is_none() {
+        return Ok(());
+    }
     Err(Errno::EPERM)
 }
 
@@ -134,21 +148,42 @@ pub async fn clock_nanosleep(
     request: UserRef<Timespec>,
     remaining: UserRef<Timespec>,
 ) -> Result<()> {
-    if !matches!(
-        clock,
-        libc::CLOCK_REALTIME | libc::CLOCK_MONOTONIC | libc::CLOCK_BOOTTIME | libc::CLOCK_TAI
-    ) {
-        // Sleeping on CPU time of the own thread makes no sense; coarse and raw clocks don't support it.
-        return Err(match clock {
-            libc::CLOCK_PROCESS_CPUTIME_ID => Errno::EOPNOTSUPP,
-            libc::CLOCK_MONOTONIC_RAW
-            | libc::CLOCK_REALTIME_COARSE
-            | libc::CLOCK_MONOTONIC_COARSE => Errno::EOPNOTSUPP,
-            _ => Errno::EINVAL,
-        });
-    }
+    let cpu = match clock {
+        libc::CLOCK_REALTIME | libc::CLOCK_MONOTONIC | libc::CLOCK_BOOTTIME | libc::CLOCK_TAI => {
+            None
+        }
+        // Coarse and raw clocks have no timers, alarms need a clock that wakes a sleeping machine; a thread's own time stands
+        // still while it sleeps.
+        0.. if clock != libc::CLOCK_PROCESS_CPUTIME_ID => {
+            return Err(match clock {
+                libc::CLOCK_THREAD_CPUTIME_ID
+                | libc::CLOCK_MONOTONIC_RAW
+                | libc::CLOCK_REALTIME_COARSE
+                | libc::CLOCK_MONOTONIC_COARSE
+                | libc::CLOCK_REALTIME_ALARM
+                | libc::CLOCK_BOOTTIME_ALARM => Errno::EOPNOTSUPP,
+                _ => Errno::EINVAL,
+            });
+        }
+        _ => Some(clock),
+    };
     let when = nanos(cx.read_obj(request)?)?;
-    if flags & libc::TIMER_ABSTIME != 0 {
+    let absolute = flags & libc::TIMER_ABSTIME != 0;
+    if let Some(clock) = cpu {
+        let cpu = CpuClock::of(cx, clock)?.ok_or(Errno::EINVAL)?;
+        if matches!(&cpu, CpuClock::Thread(t) if t.as_ptr() == Arc::as_ptr(&cx.task)) {
+            return Err(Errno::EINVAL);
+        }
+        let now = cpu.now().ok_or(Errno::EINVAL)?;
+        let until = if absolute {
+            when
+        } else {
+            now.saturating_add(when)
+        };
+        let rem = (!absolute).then(|| remaining.addr());
+        return sleep_cpu(cx, clock, &cpu, until, rem).await;
+    }
+    if absolute {
         let deadline = clock::to_monotonic(clock, when);
         return match cx.sleep(Some(Deadline(deadline))).await {
             Ok(()) => Ok(()),
@@ -156,6 +191,51 @@ pub async fn clock_nanosleep(
         };
     }
     sleep_until(cx, clock, Deadline::after(when).0, remaining.addr()).await
+}
+
+/// Sleeps until a clock of CPU time shows `until`. What is left goes to `rem`; `None` for an absolute time: the call begins
+/// anew.
+async fn sleep_cpu(
+    cx: &Cx,
+    clock: i32,
+    cpu: &CpuClock,
+    until: u64,
+    rem: Option<UserAddr>,
+) -> Result<()> {
+    loop {
+        let left = match cpu.now() {
+            Some(now) => until.saturating_sub(now),
+            None => return Ok(()),
+        };
+        if left == 0 {
+            return Ok(());
+        }
+        if cx
+            .sleep(Some(Deadline::after(cpu.wall(left))))
+            .await
+            .is_ok()
+        {
+            continue;
+        }
+        let Some(rem) = rem else {
+            return Err(Errno::ERESTARTNOHAND);
+        };
+        cx.write_opt(UserRef::new(rem), &Timespec::from_nanos(left.cast_signed()))?;
+        cx.restart.set(RestartBlock::Nanosleep {
+            clock,
+            deadline: until,
+            rem,
+        });
+        return Err(Errno::ERESTART_RESTARTBLOCK);
+    }
+}
+
+/// Goes on with a sleep that was interrupted.
+pub async fn restart_sleep(cx: &Cx, clock: i32, deadline: u64, rem: UserAddr) -> Result<()> {
+    match CpuClock::of(cx, clock) {
+        Ok(Some(cpu)) => sleep_cpu(cx, clock, &cpu, deadline, Some(rem)).await,
+        _ => sleep_until(cx, clock, deadline, rem).await,
+    }
 }
 
 /// A relative sleep, first or restarted: what is left goes to `rem` when a signal ends it.

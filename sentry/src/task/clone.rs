@@ -155,6 +155,9 @@ pub async fn clone(cx: &Cx, req: CloneRequest) -> Result<Pid> {
         group.vfork_done.store(false, Ordering::SeqCst);
     }
     super::run::start(&kernel.executor, &child, thread);
+    if !has(req.flags, libc::CLONE_THREAD) {
+        crate::time::cpu::watch_limit(&group);
+    }
 
     if has(req.flags, libc::CLONE_VFORK) {
         // The host clone has to happen before this thread goes to sleep.
@@ -208,13 +211,14 @@ fn kernel_side(
 
     let is_thread = has(req.flags, libc::CLONE_THREAD);
     let group = if is_thread {
+        cx.task.group.threaded.store(true, Ordering::Relaxed);
         Arc::clone(&cx.task.group)
     } else {
         new_group(cx, req, pid)
     };
     let child = Task::child_of(cx, req, pid, Arc::clone(&group), mm);
     let pidfd = if has(req.flags, libc::CLONE_PIDFD) {
-        let fd = super::glue::pidfd_install(cx, &group)?;
+        let fd = crate::event::pidfd::install(cx, &group)?;
         let to = crate::user::UserRef::new(crate::user::UserAddr(req.pidfd));
         if let Err(e) = cx.write_obj(to, &fd) {
             let _ = cx.task.files().close(crate::syscalls::Fd(fd));
@@ -281,8 +285,14 @@ fn new_group(cx: &Cx, req: &CloneRequest, pid: Pid) -> Arc<ThreadGroup> {
     } else {
         req.exit_signal
     };
+    let parent_thread = if sibling {
+        own.links.lock().parent_thread.clone()
+    } else {
+        Arc::downgrade(&cx.task)
+    };
     let group = ThreadGroup::new(NewGroup {
         pid,
+        parent_thread,
         kernel: Arc::downgrade(cx.kernel()),
         parent: parent
             .as_ref()
@@ -406,6 +416,9 @@ impl Task {
             task.clear_child_tid.store(req.child_tid, Ordering::SeqCst);
         }
         *task.numa_policy.lock() = *parent.numa_policy.lock();
+        task.inherit_affinity(parent);
+        let (policy, priority) = parent.sched();
+        task.set_sched(policy, priority);
         task.no_new_privs.store(
             parent.no_new_privs.load(Ordering::Relaxed),
             Ordering::Relaxed,

@@ -198,6 +198,24 @@ impl Cx {
         }
     }
 
+    /// Sleeps until the deadline, whatever signals come.
+    pub(crate) async fn pause(&self, until: Deadline) {
+        let timeout = Arc::new(WaitTimeout {
+            listener: Arc::clone(self.task.cell()),
+            fired: AtomicBool::new(false),
+        });
+        let timers = &self.kernel().timers;
+        let _timer = TimerGuard(self.kernel(), timers.add(until.0, timeout.clone()));
+        poll_fn(|_| {
+            if timeout.fired.load(Ordering::SeqCst) {
+                Poll::Ready(())
+            } else {
+                Poll::Pending
+            }
+        })
+        .await;
+    }
+
     /// Tries `op` until it returns something other than EAGAIN; signals don't end it.
     pub(crate) async fn wait_uninterrupted<T>(
         &self,

@@ -17,6 +17,8 @@ pub struct ExecRequest {
     pub path: Vec<u8>,
     pub argv: Vec<Vec<u8>>,
     pub envp: Vec<Vec<u8>>,
+    /// `path` goes through a descriptor that this call closes, so that no interpreter could open it.
+    pub inaccessible: bool,
 }
 
 /// What execution needs of a file to tell whether ids change with it.
@@ -86,6 +88,7 @@ pub async fn exec(cx: &Cx, mut req: ExecRequest) -> Result<()> {
     let image = loop {
         match loader::identify(&FileSource(&req.file))? {
             loader::Format::Elf(image) => break image,
+            loader::Format::Script(_) if req.inaccessible => return Err(Errno::ENOENT),
             loader::Format::Script(script) => {
                 depth += 1;
                 if depth > loader::MAX_SCRIPT_DEPTH {
@@ -205,6 +208,9 @@ async fn replace(
             thread.actions().exit_thread();
         }
         thread.resume();
+        if task.affinity() != cx.kernel().cpus.mask() {
+            task.apply_affinity();
+        }
     } else {
         cx.thread.lock().actions().unmap_all();
     }
@@ -235,13 +241,14 @@ async fn replace(
     let name = req.path.rsplit(|&b| b == b'/').next().unwrap_or(&[]);
     task.set_name(name);
     group.has_execed.store(true, Ordering::Relaxed);
-    group.dumpable.store(i32::from(!secure), Ordering::Relaxed);
+    let same = creds.euid == creds.uid && creds.egid == creds.gid;
+    group.dumpable.store(i32::from(same), Ordering::Relaxed);
     if secure {
-        group.pdeath_signal.store(0, Ordering::Relaxed);
+        task.pdeath_signal.store(0, Ordering::Relaxed);
     }
     group.exit_signal.store(libc::SIGCHLD, Ordering::Relaxed);
     task.keep_caps.store(false, Ordering::Relaxed);
-    *task.creds.lock() = Arc::new(creds);
+    task.set_creds(creds);
 
     {
         let mut thread = cx.thread.lock();

@@ -3,9 +3,7 @@
 use super::{Cx, Task, ThreadGroup};
 use crate::kernel::Kernel;
 use crate::vfs::FdTable;
-use arch::abi::{
-    CLD_DUMPED, CLD_EXITED, CLD_KILLED, Rusage, SA_NOCLDWAIT, SI_USER, SigInfo, Timeval,
-};
+use arch::abi::{CLD_DUMPED, CLD_EXITED, CLD_KILLED, SA_NOCLDWAIT, SI_USER, SigInfo, Timeval};
 use arch::signal::Signal;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -74,6 +72,7 @@ pub(crate) async fn exit_thread(cx: &Cx, status: i32) {
         let status = group.signals.lock().exiting.unwrap_or(status);
         exit_process(&kernel, &group, status);
     } else {
+        hand_over_children(&kernel, task);
         let mut signals = group.signals.lock();
         crate::signal::stop::complete_if_all_parked(&group, &mut signals);
         drop(signals);
@@ -125,12 +124,7 @@ fn exit_process(kernel: &Arc<Kernel>, group: &Arc<ThreadGroup>, status: i32) {
             let _ = crate::signal::send_to_pgrp(kernel, pgrp, SigInfo::kernel(signal));
         }
     }
-    for child in &orphans {
-        if let Some(signal) = Signal::from_raw(child.pdeath_signal.load(Ordering::Relaxed)) {
-            let _ =
-                crate::signal::send_to_group(child, SigInfo::kill(signal, SI_USER, group.pid, 0));
-        }
-    }
+    orphans.iter().for_each(|child| parent_died(child, group));
     for child in orphans.iter().filter(|c| c.is_zombie()) {
         notify_parent_of_exit(kernel, child);
     }
@@ -139,6 +133,41 @@ fn exit_process(kernel: &Arc<Kernel>, group: &Arc<ThreadGroup>, status: i32) {
     if group.pid == 1 {
         kernel.init_exited(status);
     }
+}
+
+/// PR_SET_PDEATHSIG of a child whose parent, or the thread of it that made the child, has ended.
+fn parent_died(child: &Arc<ThreadGroup>, parent: &ThreadGroup) {
+    for task in child.threads() {
+        if let Some(signal) = Signal::from_raw(task.pdeath_signal.load(Ordering::Relaxed)) {
+            let info = SigInfo::kill(signal, SI_USER, parent.pid, 0);
+            let _ = crate::signal::send_to_group(child, info);
+        }
+    }
+}
+
+/// A thread ends before its process: another takes the children that it has made.
+fn hand_over_children(kernel: &Kernel, task: &Arc<Task>) {
+    let group = &task.group;
+    let theirs: Vec<_> = {
+        let _tree = kernel.tasks.lock();
+        let (heir, children) = {
+            let links = group.links.lock();
+            (links.threads.first().cloned(), links.children.clone())
+        };
+        let Some(heir) = heir else { return };
+        children
+            .into_iter()
+            .filter(|child| {
+                let mut links = child.links.lock();
+                let made = links.parent_thread.as_ptr() == Arc::as_ptr(task);
+                if made {
+                    links.parent_thread = Arc::downgrade(&heir);
+                }
+                made
+            })
+            .collect()
+    };
+    theirs.iter().for_each(|child| parent_died(child, group));
 }
 
 /// Gives the children to the nearest subreaper, else to the first process.
@@ -162,10 +191,15 @@ fn reparent_children(kernel: &Arc<Kernel>, group: &Arc<ThreadGroup>) -> Vec<Arc<
     let reaper = reaper
         .or_else(|| tree.group(1))
         .filter(|r| r.pid != group.pid);
+    let heir = reaper.as_ref().and_then(|r| r.threads().first().cloned());
     for child in &children {
-        child.links.lock().parent = reaper
-            .as_ref()
-            .map_or_else(Default::default, Arc::downgrade);
+        {
+            let mut links = child.links.lock();
+            links.parent = reaper
+                .as_ref()
+                .map_or_else(Default::default, Arc::downgrade);
+            links.parent_thread = heir.as_ref().map_or_else(Default::default, Arc::downgrade);
+        }
         child.exit_signal.store(libc::SIGCHLD, Ordering::Relaxed);
         if let Some(reaper) = &reaper {
             reaper.links.lock().children.push(Arc::clone(child));
@@ -193,7 +227,7 @@ fn notify_parent_of_exit(kernel: &Arc<Kernel>, group: &Arc<ThreadGroup>) {
     if let Some(signal) = signal.filter(|s| *s != Signal::SIGCHLD || !action.is_ignore()) {
         let (code, value) = child_code(status);
         let uid = group.leader().map_or(0, |l| l.creds().uid);
-        let usage = group.usage.lock().own;
+        let usage = group.usage.lock().own.total();
         let ticks = |t: Timeval| t.sec * 100 + t.usec / 10_000;
         let info = SigInfo::chld(
             signal,
@@ -237,26 +271,6 @@ pub(crate) fn reap(kernel: &Kernel, group: &Arc<ThreadGroup>) -> bool {
             .retain(|c| !Arc::ptr_eq(c, group));
     }
     true
-}
-
-/// Adds `b` to `a`, as wait4(2) sums up children.
-pub fn add_usage(a: &mut Rusage, b: &Rusage) {
-    let sum = |x: Timeval, y: Timeval| {
-        let us = x.usec + y.usec;
-        Timeval {
-            sec: x.sec + y.sec + us / 1_000_000,
-            usec: us % 1_000_000,
-        }
-    };
-    a.utime = sum(a.utime, b.utime);
-    a.stime = sum(a.stime, b.stime);
-    a.maxrss = a.maxrss.max(b.maxrss);
-    a.minflt += b.minflt;
-    a.majflt += b.majflt;
-    a.inblock += b.inblock;
-    a.oublock += b.oublock;
-    a.nvcsw += b.nvcsw;
-    a.nivcsw += b.nivcsw;
 }
 
 impl Task {

@@ -5,7 +5,6 @@ use super::{Pid, Task};
 use crate::executor::{TimerId, WaitQueue};
 use crate::kernel::Kernel;
 use crate::signal::{GroupSignals, SigHand};
-use arch::abi::Rusage;
 use parking_lot::Mutex;
 use smallvec::SmallVec;
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU64, Ordering};
@@ -43,12 +42,10 @@ pub struct ThreadGroup {
     pub(crate) vfork_done: AtomicBool,
     /// For the parent that waits for it.
     pub(crate) vfork_events: WaitQueue,
-    /// CPU time of threads that have exited and of waited-for children.
-    pub(crate) usage: Mutex<Usage>,
+    /// What ended host processes of its own, and waited-for children, have used.
+    pub(crate) usage: Mutex<super::usage::Usage>,
     /// When it started, nanoseconds of CLOCK_BOOTTIME.
     pub start_time: u64,
-    /// PR_SET_PDEATHSIG.
-    pub(crate) pdeath_signal: AtomicI32,
     /// PR_SET_DUMPABLE.
     pub(crate) dumpable: AtomicI32,
     /// /proc/PID/oom_score_adj.
@@ -69,23 +66,18 @@ pub struct ThreadGroup {
     pub io: [AtomicU64; 4],
     /// It has given up its session's terminal for itself (TIOCNOTTY).
     pub(crate) no_terminal: AtomicBool,
+    /// It has had more than one thread.
+    pub(crate) threaded: AtomicBool,
     notifications: Mutex<SmallVec<[(i32, i32); 2]>>,
     /// When the host is to end what doesn't end by itself. Under it only the timers' lock.
     pub(super) doom: Mutex<Option<TimerId>>,
 }
 
-/// Accounting of what is no longer running.
-#[derive(Clone, Copy, Default)]
-pub struct Usage {
-    /// Of exited threads.
-    pub own: Rusage,
-    /// Of waited-for children.
-    pub children: Rusage,
-}
-
 /// Relations of a process to others.
 pub(crate) struct Links {
     pub parent: Weak<ThreadGroup>,
+    /// The parent's thread that made it, or took it over (__WNOTHREAD, PR_SET_PDEATHSIG).
+    pub parent_thread: Weak<Task>,
     pub children: Vec<Arc<ThreadGroup>>,
     pub threads: SmallVec<[Arc<Task>; 2]>,
     /// The first thread; stays after it has exited, until the process is reaped.
@@ -100,6 +92,7 @@ pub(crate) struct NewGroup {
     pub pid: Pid,
     pub kernel: Weak<Kernel>,
     pub parent: Weak<ThreadGroup>,
+    pub parent_thread: Weak<Task>,
     pub pgrp: Arc<ProcessGroup>,
     pub sighand: Arc<SigHand>,
     pub rlimits: Rlimits,
@@ -127,6 +120,7 @@ impl ThreadGroup {
             kernel: new.kernel,
             links: Mutex::new(Links {
                 parent: new.parent,
+                parent_thread: new.parent_thread,
                 children: Vec::new(),
                 threads: SmallVec::new(),
                 leader: None,
@@ -147,7 +141,6 @@ impl ThreadGroup {
             vfork_events: WaitQueue::new(),
             usage: Mutex::default(),
             start_time: u64::try_from(start).unwrap_or(0),
-            pdeath_signal: AtomicI32::new(0),
             dumpable: AtomicI32::new(1),
             oom_score_adj: AtomicI32::new(0),
             personality: AtomicU64::new(0),
@@ -158,6 +151,7 @@ impl ThreadGroup {
             timers: crate::time::GroupTimers::default(),
             io: Default::default(),
             no_terminal: AtomicBool::new(no_terminal),
+            threaded: AtomicBool::new(false),
             notifications: Mutex::default(),
             doom: Mutex::default(),
         })

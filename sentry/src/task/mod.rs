@@ -16,7 +16,6 @@ pub mod cx;
 pub(crate) mod doom;
 pub mod exec;
 pub mod exit;
-pub mod glue;
 pub mod group;
 mod rare;
 pub mod run;
@@ -29,7 +28,6 @@ pub use current::current;
 pub use cx::{Cx, Deadline};
 pub use group::ThreadGroup;
 pub use tree::{Pid, ProcessGroup, Session, Tasks};
-pub use usage::usage_of;
 
 use crate::executor::Cell;
 use crate::kernel::Kernel;
@@ -94,8 +92,8 @@ pub struct Task {
     pub(crate) temporary_mask: AtomicBool,
     /// trapno, error code and address of the last fault, for the handler's frame.
     pub(crate) last_fault: Mutex<Option<(u64, u64, u64)>>,
-    /// The host thread, once known; 0 before.
-    pub(crate) host_tid: AtomicI32,
+    /// PR_SET_PDEATHSIG; 0 for none.
+    pub(crate) pdeath_signal: AtomicI32,
     /// CPUs it may run on, one bit each.
     affinity: Mutex<Vec<u8>>,
     /// Scheduling policy and priority.
@@ -147,7 +145,7 @@ impl Task {
             attention: AtomicBool::new(false),
             temporary_mask: AtomicBool::new(false),
             last_fault: Mutex::new(None),
-            host_tid: AtomicI32::new(0),
+            pdeath_signal: AtomicI32::new(0),
             affinity: Mutex::new(affinity),
             sched: Mutex::new((libc::SCHED_OTHER, 0)),
             asleep: AtomicBool::new(false),
@@ -211,9 +209,17 @@ impl Task {
         *self.name.lock() = name[..name.len().min(15)].to_vec();
     }
 
-    /// Replaces the credentials. The identity that the stub answers with follows.
-    pub(crate) fn set_creds(&self, creds: Creds) {
-        *self.creds.lock() = Arc::new(creds);
+    /// Replaces the credentials (commit_creds). Who becomes another, or may do more, can't be looked into any longer, and has
+    /// no parent death signal.
+    pub(crate) fn set_creds(&self, new: Creds) {
+        let old = self.creds();
+        let ids = |c: &Creds| (c.euid, c.egid, c.fsuid, c.fsgid);
+        if ids(&old) != ids(&new) || new.permitted & !old.permitted != 0 {
+            // fs.suid_dumpable is 0.
+            self.group.dumpable.store(0, Ordering::Relaxed);
+            self.pdeath_signal.store(0, Ordering::Relaxed);
+        }
+        *self.creds.lock() = Arc::new(new);
     }
 
     /// CPUs that it may run on, one bit each.
@@ -221,8 +227,26 @@ impl Task {
         self.affinity.lock().clone()
     }
 
+    /// The host's scheduler is told too. Where it refuses (a cpuset that has shrunk), the mask is kept all the same.
     pub(crate) fn set_affinity(&self, mask: Vec<u8>) {
         *self.affinity.lock() = mask;
+        self.apply_affinity();
+    }
+
+    /// What the parent's host thread hands down to a new one by itself.
+    pub(crate) fn inherit_affinity(&self, parent: &Self) {
+        let mask = parent.affinity();
+        *self.affinity.lock() = mask;
+    }
+
+    /// Tells the host's scheduler on which CPUs the thread may run.
+    pub(crate) fn apply_affinity(&self) {
+        if let Some(tid) = self.host_tid() {
+            let mask = self.affinity();
+            if let Err(e) = crate::host::sys::set_affinity(tid, &mask) {
+                tracing::debug!(tid = self.tid(), "the host refuses an affinity: {e:?}");
+            }
+        }
     }
 
     /// Scheduling policy and priority.

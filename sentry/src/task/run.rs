@@ -177,7 +177,7 @@ async fn handle(cx: &Cx, event: Option<Event>) -> Next {
 
 async fn syscall(cx: &Cx, nr: u64, args: [u64; 6], arch: Arch) -> Next {
     cx.kernel().counters.syscall(nr);
-    let trace = super::glue::strace_enter(cx, nr, &args);
+    let trace = crate::strace::enter(cx, nr, &args);
     let result = match arch {
         Arch::X86_64 => table::dispatch(cx, nr, &args).await,
         Arch::I386 | Arch::X32 => Err(Errno::ENOSYS),
@@ -185,7 +185,7 @@ async fn syscall(cx: &Cx, nr: u64, args: [u64; 6], arch: Arch) -> Next {
     if result == Err(Errno::ENOSYS) {
         cx.kernel().counters.unimplemented(nr);
     }
-    super::glue::strace_exit(cx, trace, &result);
+    crate::strace::exit(cx, trace, &result);
     // Whoever wants the task's end pokes it.
     if cx.task.interrupted()
         && let Some(status) = cx.task.exit_request()
@@ -286,7 +286,7 @@ pub async fn restart_syscall(cx: &Cx) -> arch::Result<u64> {
             clock,
             deadline,
             rem,
-        }) => crate::syscalls::time::sleep_until(cx, clock, deadline, rem)
+        }) => crate::syscalls::time::restart_sleep(cx, clock, deadline, rem)
             .await
             .map(|()| 0),
         Some(RestartBlock::Poll {

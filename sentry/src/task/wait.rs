@@ -1,8 +1,8 @@
 //! wait4(2) and waitid(2).
 
+use super::usage::Account;
 use super::{Cx, Pid, ThreadGroup};
 use crate::executor::PollEvents;
-use arch::abi::Rusage;
 use arch::{Errno, Result};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -16,7 +16,7 @@ pub enum Which {
 }
 
 /// What a child has to report.
-#[derive(Clone, Copy)]
+#[derive(Clone)]
 pub struct Report {
     pub pid: Pid,
     pub uid: u32,
@@ -26,7 +26,8 @@ pub struct Report {
     pub code: i32,
     /// si_status.
     pub value: i32,
-    pub usage: Rusage,
+    /// What it and the children it waited for have used.
+    pub usage: Account,
 }
 
 /// Waits as `options` say (WNOHANG, WEXITED, WSTOPPED, WCONTINUED, WNOWAIT, __WALL, __WCLONE, __WNOTHREAD).
@@ -43,12 +44,17 @@ pub async fn wait(cx: &Cx, which: Which, options: i32) -> Result<Option<Report>>
         .await
 }
 
-fn eligible(child: &ThreadGroup, which: Which, options: i32) -> bool {
+fn eligible(cx: &Cx, child: &ThreadGroup, which: Which, options: i32) -> bool {
     let matches = match which {
         Which::Any => true,
         Which::Pid(pid) => child.pid == pid,
         Which::Pgrp(id) => child.pgrp().id == id,
     };
+    if options & libc::__WNOTHREAD != 0
+        && child.links.lock().parent_thread.as_ptr() != Arc::as_ptr(&cx.task)
+    {
+        return false;
+    }
     let clone_child = child.exit_signal.load(Ordering::Relaxed) != libc::SIGCHLD;
     matches && (options & libc::__WALL != 0 || clone_child == (options & libc::__WCLONE != 0))
 }
@@ -60,7 +66,7 @@ fn scan(cx: &Cx, which: Which, options: i32) -> Result<Option<Report>> {
         links
             .children
             .iter()
-            .filter(|c| eligible(c, which, options))
+            .filter(|c| eligible(cx, c, which, options))
             .cloned()
             .collect()
     };
@@ -89,13 +95,17 @@ fn examine(cx: &Cx, child: &Arc<ThreadGroup>, options: i32) -> Option<Report> {
     if options & libc::WEXITED != 0 {
         let status = *child.zombie.lock();
         if let Some(status) = status {
-            let mut usage = child.usage.lock().own;
-            super::exit::add_usage(&mut usage, &child.usage.lock().children);
+            let usage = {
+                let both = child.usage.lock().clone();
+                let mut usage = both.own;
+                usage.add(both.children);
+                usage
+            };
             if !peek {
                 if !super::exit::reap(cx.kernel(), child) {
                     return None;
                 }
-                super::exit::add_usage(&mut cx.task.group.usage.lock().children, &usage);
+                cx.task.group.usage.lock().children.add(usage.clone());
             }
             let (code, value) = super::exit::child_code(status);
             return Some(report(status, code, value, usage));
@@ -109,7 +119,7 @@ fn examine(cx: &Cx, child: &Arc<ThreadGroup>, options: i32) -> Option<Report> {
             (signo << 8) | 0x7f,
             arch::abi::CLD_STOPPED,
             signo,
-            Rusage::default(),
+            Account::default(),
         ));
     }
     if options & libc::WCONTINUED != 0 && signals.stop.report_continued {
@@ -118,7 +128,7 @@ fn examine(cx: &Cx, child: &Arc<ThreadGroup>, options: i32) -> Option<Report> {
             0xffff,
             arch::abi::CLD_CONTINUED,
             libc::SIGCONT,
-            Rusage::default(),
+            Account::default(),
         ));
     }
     None

@@ -1,7 +1,8 @@
 //! Clocks. The sandbox sees the host's.
 
+use super::cpu::CpuClock;
 use crate::host::event::clock_ns;
-use crate::task::{Cx, Pid};
+use crate::task::Cx;
 use arch::{Errno, Result};
 
 /// A clock's value in nanoseconds; EINVAL for one that isn't there (clock_gettime(2)).
@@ -17,42 +18,12 @@ pub fn read(cx: &Cx, clock: i32) -> Result<i64> {
                 libc::CLOCK_BOOTTIME
             })
         }
-        libc::CLOCK_PROCESS_CPUTIME_ID => Some(i128::from(cx.task.group.cpu_ns())),
-        libc::CLOCK_THREAD_CPUTIME_ID => Some(i128::from(cx.task.cpu_ns())),
-        c if c < 0 => Some(i128::from(cpu_clock(cx, c)?)),
-        _ => None,
+        _ => CpuClock::of(cx, clock)?
+            .and_then(|c| c.now())
+            .map(i128::from),
     };
     let value = value.ok_or(Errno::EINVAL)?;
     i64::try_from(value).map_err(|_| Errno::EINVAL)
-}
-
-/// The clocks of clock_getcpuclockid(3): `(~pid << 3) | flags`, 4 for a thread's, 2 for the scheduler's time.
-fn cpu_clock(cx: &Cx, clock: i32) -> Result<u64> {
-    if clock & 3 == 3 {
-        return Err(Errno::EINVAL);
-    }
-    let pid: Pid = !(clock >> 3);
-    let tree = cx.kernel().tasks.lock();
-    if clock & 4 != 0 {
-        let task = if pid == 0 {
-            Some(cx.task.clone())
-        } else {
-            tree.task(pid)
-        };
-        drop(tree);
-        let task = task
-            .filter(|t| t.group.pid == cx.task.group.pid)
-            .ok_or(Errno::EINVAL)?;
-        Ok(task.cpu_ns())
-    } else {
-        let group = if pid == 0 {
-            Some(cx.task.group.clone())
-        } else {
-            tree.group(pid)
-        };
-        drop(tree);
-        Ok(group.ok_or(Errno::EINVAL)?.cpu_ns())
-    }
 }
 
 /// An absolute time of `clock` as one of CLOCK_MONOTONIC, by the difference between the two now.

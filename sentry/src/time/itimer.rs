@@ -1,5 +1,6 @@
 //! setitimer(2): the real-time timer, and those on CPU time.
 
+use super::cpu::wall;
 use crate::executor::{TimerId, TimerTarget};
 use crate::host::event::monotonic_ns;
 use crate::kernel::Kernel;
@@ -80,9 +81,6 @@ impl CpuTimer {
     }
 }
 
-/// Looks at CPU timers at most this often, nanoseconds (a tick of the kernel's).
-const CPU_TICK: u64 = 4_000_000;
-
 struct CpuTarget(Weak<ThreadGroup>, usize);
 
 impl TimerTarget for CpuTarget {
@@ -103,15 +101,15 @@ impl TimerTarget for CpuTarget {
             let fired = now >= timer.at;
             if fired {
                 timer.at = if timer.interval > 0 {
-                    now + timer.interval
+                    now.saturating_add(timer.interval)
                 } else {
                     0
                 };
             }
             timer.armed = (timer.at > 0).then(|| {
-                let wait = timer.at.saturating_sub(now).max(CPU_TICK);
+                let wait = wall(&group, timer.at.saturating_sub(now));
                 kernel.timers.add(
-                    monotonic_ns() + wait,
+                    monotonic_ns().saturating_add(wait),
                     Arc::new(Self(self.0.clone(), self.1)),
                 )
             });
@@ -195,7 +193,7 @@ pub fn set_itimer(cx: &Cx, which: i32, value: u64, interval: u64) -> Result<(u64
             timer.armed = Some(
                 kernel
                     .timers
-                    .add(monotonic_ns() + value.max(CPU_TICK), target),
+                    .add(monotonic_ns().saturating_add(wall(group, value)), target),
             );
         }
     }

@@ -1,6 +1,7 @@
 //! Time: clocks, interval timers (setitimer(2)), POSIX timers (timer_create(2)).
 
 pub mod clock;
+pub mod cpu;
 pub mod itimer;
 pub mod posix;
 
@@ -16,6 +17,7 @@ use parking_lot::Mutex;
 pub struct GroupTimers {
     pub(crate) real: itimer::RealTimer,
     pub(crate) cpu: Mutex<[itimer::CpuTimer; 2]>,
+    pub(crate) limit: cpu::CpuLimit,
     pub(crate) posix: Mutex<posix::PosixTimers>,
 }
 
@@ -24,6 +26,7 @@ impl GroupTimers {
     pub fn clear(&self, kernel: &Kernel) {
         self.real.disarm(kernel);
         self.cpu.lock().iter_mut().for_each(|t| t.cancel(kernel));
+        self.limit.clear(kernel);
         self.clear_posix(kernel);
     }
 

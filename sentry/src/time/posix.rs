@@ -1,5 +1,6 @@
 //! POSIX timers (timer_create(2)).
 
+use super::cpu::CpuClock;
 use crate::executor::{TimerId, TimerTarget};
 use crate::host::event::monotonic_ns;
 use crate::kernel::Kernel;
@@ -24,6 +25,8 @@ enum Notify {
 
 struct PosixTimer {
     clock: i32,
+    /// For a clock of CPU time.
+    cpu: Option<CpuClock>,
     notify: Notify,
     value: u64,
     armed: Option<TimerId>,
@@ -34,8 +37,6 @@ struct PosixTimer {
     overrun: u64,
     /// Overruns of the last delivered signal.
     last_overrun: i32,
-    /// The signal is in a queue.
-    queued: bool,
 }
 
 /// A process's POSIX timers.
@@ -61,12 +62,48 @@ struct Target {
     id: i32,
 }
 
-fn is_cpu(clock: i32) -> bool {
-    clock < 0
-        || matches!(
-            clock,
-            libc::CLOCK_PROCESS_CPUTIME_ID | libc::CLOCK_THREAD_CPUTIME_ID
-        )
+impl PosixTimer {
+    /// Now, on the clock that `deadline` is on.
+    fn now(&self) -> u64 {
+        match &self.cpu {
+            // Of what is gone nothing is used any more.
+            Some(clock) => clock.now().unwrap_or(0),
+            None => monotonic_ns(),
+        }
+    }
+
+    /// When to look whether `deadline` has come, on CLOCK_MONOTONIC.
+    fn look_at(&self, now: u64) -> u64 {
+        match &self.cpu {
+            Some(clock) => {
+                let left = self.deadline.saturating_sub(now);
+                monotonic_ns().saturating_add(clock.wall(left))
+            }
+            None => self.deadline,
+        }
+    }
+
+    /// (left, interval), as timer_gettime(2) has them.
+    fn left(&self) -> (u64, u64) {
+        let running = self.armed.is_some();
+        let left = if running || matches!(self.notify, Notify::None) && self.deadline > 0 {
+            let left = self.deadline.saturating_sub(self.now());
+            left.max(u64::from(running))
+        } else {
+            0
+        };
+        (left, self.interval)
+    }
+}
+
+/// Whether the signal of timer `id` is in a queue still.
+fn is_queued(group: &ThreadGroup, id: i32) -> bool {
+    let ours = |info: &SigInfo| info.code == SI_TIMER && info.timer_id() == id;
+    group.signals.lock().pending.any(ours)
+        || group
+            .threads()
+            .iter()
+            .any(|t| t.signals.lock().pending.any(ours))
 }
 
 impl TimerTarget for Target {
@@ -87,36 +124,26 @@ impl TimerTarget for Target {
                 return;
             };
             timer.armed = None;
-            let now = if is_cpu(timer.clock) {
-                group.cpu_ns()
-            } else {
-                monotonic_ns()
-            };
-            if is_cpu(timer.clock) && now < timer.deadline {
-                let wait = (timer.deadline - now).max(4_000_000);
-                timer.armed = Some(kernel.timers.add(monotonic_ns() + wait, self.again()));
+            let now = timer.now();
+            if now < timer.deadline {
+                // CPU time that has not been used.
+                timer.armed = Some(kernel.timers.add(timer.look_at(now), self.again()));
                 return;
             }
             let mut expiries = 1;
-            let behind = now.saturating_sub(timer.deadline);
+            let behind = now - timer.deadline;
             if let Some(missed) = behind.checked_div(timer.interval) {
                 expiries += missed;
                 timer.deadline = timer
                     .deadline
                     .saturating_add(timer.interval.saturating_mul(expiries));
-                let at = if is_cpu(timer.clock) {
-                    monotonic_ns() + timer.interval.max(4_000_000)
-                } else {
-                    timer.deadline
-                };
-                timer.armed = Some(kernel.timers.add(at, self.again()));
+                timer.armed = Some(kernel.timers.add(timer.look_at(now), self.again()));
             }
-            if timer.queued {
-                timer.overrun += expiries;
+            if is_queued(&group, self.id) {
+                timer.overrun = timer.overrun.saturating_add(expiries);
                 return;
             }
             timer.overrun = expiries - 1;
-            timer.queued = !matches!(timer.notify, Notify::None);
             (timer.notify.clone(), timer.value)
         };
         let info = |signal| SigInfo::timer(signal, self.id, 0, value);
@@ -151,9 +178,8 @@ pub fn create(cx: &Cx, clock: i32, event: Option<SigEvent>) -> Result<i32> {
             | libc::CLOCK_PROCESS_CPUTIME_ID
             | libc::CLOCK_THREAD_CPUTIME_ID
     );
-    if clock < 0 {
-        super::clock::read(cx, clock)?;
-    } else if !known {
+    let cpu = CpuClock::of(cx, clock)?;
+    if cpu.is_none() && !known {
         let exists = super::clock::read(cx, clock).is_ok();
         return Err(if exists {
             Errno::EOPNOTSUPP
@@ -189,6 +215,7 @@ pub fn create(cx: &Cx, clock: i32, event: Option<SigEvent>) -> Result<i32> {
     timers.next = timers.next.checked_add(1).unwrap_or(0);
     let timer = PosixTimer {
         clock,
+        cpu,
         notify,
         value: value.unwrap_or(u64::from(id.cast_unsigned())),
         armed: None,
@@ -196,31 +223,9 @@ pub fn create(cx: &Cx, clock: i32, event: Option<SigEvent>) -> Result<i32> {
         interval: 0,
         overrun: 0,
         last_overrun: 0,
-        queued: false,
     };
     timers.timers.insert(id, timer);
     Ok(id)
-}
-
-fn now_of(group: &ThreadGroup, timer: &PosixTimer) -> u64 {
-    if is_cpu(timer.clock) {
-        group.cpu_ns()
-    } else {
-        monotonic_ns()
-    }
-}
-
-fn left(group: &ThreadGroup, timer: &PosixTimer) -> (u64, u64) {
-    let left =
-        if timer.armed.is_some() || (matches!(timer.notify, Notify::None) && timer.deadline > 0) {
-            timer
-                .deadline
-                .saturating_sub(now_of(group, timer))
-                .max(u64::from(timer.armed.is_some()))
-        } else {
-            0
-        };
-    (left, timer.interval)
 }
 
 /// timer_settime(2); returns what was left and the interval.
@@ -228,7 +233,7 @@ pub fn settime(cx: &Cx, id: i32, absolute: bool, value: u64, interval: u64) -> R
     let group = &cx.task.group;
     let mut timers = group.timers.posix.lock();
     let timer = timers.timers.get_mut(&id).ok_or(Errno::EINVAL)?;
-    let old = left(group, timer);
+    let old = timer.left();
     if let Some(armed) = timer.armed.take() {
         cx.kernel().timers.cancel(armed);
     }
@@ -236,17 +241,13 @@ pub fn settime(cx: &Cx, id: i32, absolute: bool, value: u64, interval: u64) -> R
     timer.overrun = 0;
     timer.deadline = 0;
     if value > 0 {
-        let now = now_of(group, timer);
-        timer.deadline = match (absolute, is_cpu(timer.clock)) {
+        let now = timer.now();
+        timer.deadline = match (absolute, &timer.cpu) {
             (false, _) => now.saturating_add(value),
-            (true, true) => value,
-            (true, false) => super::clock::to_monotonic(timer.clock, value),
+            (true, Some(_)) => value,
+            (true, None) => super::clock::to_monotonic(timer.clock, value),
         };
-        let at = if is_cpu(timer.clock) {
-            monotonic_ns() + timer.deadline.saturating_sub(now).max(4_000_000)
-        } else {
-            timer.deadline
-        };
+        let at = timer.look_at(now);
         let target = Arc::new(Target {
             group: Arc::downgrade(group),
             id,
@@ -263,7 +264,7 @@ pub fn gettime(cx: &Cx, id: i32) -> Result<(u64, u64)> {
     timers
         .timers
         .get(&id)
-        .map(|t| left(group, t))
+        .map(PosixTimer::left)
         .ok_or(Errno::EINVAL)
 }
 
@@ -291,11 +292,9 @@ pub fn delete(cx: &Cx, id: i32) -> Result<()> {
         cx.kernel().timers.cancel(armed);
     }
     let keep = |info: &SigInfo| info.code != SI_TIMER || info.timer_id() != id;
-    if timer.queued {
-        group.signals.lock().pending.retain(keep);
-        for task in group.threads() {
-            task.signals.lock().pending.retain(keep);
-        }
+    group.signals.lock().pending.retain(keep);
+    for task in group.threads() {
+        task.signals.lock().pending.retain(keep);
     }
     Ok(())
 }
@@ -306,6 +305,5 @@ pub(super) fn delivered(cx: &Cx, info: &SigInfo) {
     if let Some(timer) = timers.timers.get_mut(&info.timer_id()) {
         timer.last_overrun = i32::try_from(timer.overrun).unwrap_or(i32::MAX);
         timer.overrun = 0;
-        timer.queued = false;
     }
 }

@@ -265,6 +265,54 @@ fn children_get_different_random_bytes() {
     check!(bytes_at(words, 16) != bytes_at(words.wrapping_add(16), 16));
 }
 
+fn cpu_hard_limit_kills_and_is_inherited() {
+    in_child(|| {
+        must!(setrlimit(RLIMIT_CPU, 1, 1));
+        expect_killed(SIGKILL, || {
+            loop {
+                std::hint::black_box((0..10_000).sum::<u64>());
+            }
+        });
+    });
+}
+
+fn rusage_counts_switches_and_faults() {
+    let of = |who: i32| -> rusage {
+        let mut u: rusage = zeroed();
+        must!(sys!(SYS_getrusage, who, &mut u));
+        u
+    };
+    let before = of(RUSAGE_SELF);
+    let p = anon(64);
+    must!(sys!(SYS_madvise, p, 64 * PAGE, MADV_NOHUGEPAGE));
+    for page in 0..64 {
+        poke(p.wrapping_add(page * PAGE), 1u8);
+    }
+    sleep_ms(2);
+    let after = of(RUSAGE_SELF);
+    check!(after.ru_minflt > before.ru_minflt);
+    check!(after.ru_nvcsw > before.ru_nvcsw);
+    check!(of(RUSAGE_THREAD).ru_nvcsw > 0);
+    let before = of(RUSAGE_CHILDREN);
+    in_child(|| {
+        let p = anon(64);
+        must!(sys!(SYS_madvise, p, 64 * PAGE, MADV_NOHUGEPAGE));
+        for page in 0..64 {
+            poke(p.wrapping_add(page * PAGE), 1u8);
+        }
+        sleep_ms(2);
+    });
+    let after = of(RUSAGE_CHILDREN);
+    check!(
+        after.ru_minflt > before.ru_minflt,
+        "{} {}",
+        before.ru_minflt,
+        after.ru_minflt
+    );
+    check!(after.ru_nvcsw > before.ru_nvcsw);
+    check!(after.ru_maxrss > 0);
+}
+
 cases![
     get_and_set,
     soft_above_hard_is_einval,
@@ -280,7 +328,9 @@ cases![
     stack_limit_grows_until_segv,
     nofile_above_nr_open_is_eperm,
     cpu_limit_sends_sigxcpu,
+    cpu_hard_limit_kills_and_is_inherited,
     rusage_self_children_thread,
+    rusage_counts_switches_and_faults,
     cpu_time_of_self_grows_and_children_count_after_wait,
     times_in_ticks,
     sysinfo_is_plausible,

@@ -239,6 +239,23 @@ fn sethostname_needs_capability() {
     expect_errno!(sys!(SYS_sethostname, c"x", 65), EINVAL);
 }
 
+fn death_of_the_thread_that_made_a_child_signals_it() {
+    let (answer, ask) = must!(pipe());
+    let maker = std::thread::spawn(move || {
+        let pid = child(|| {
+            record_on(SIGUSR1);
+            must!(prctl(PR_SET_PDEATHSIG, SIGUSR1, 0, 0, 0));
+            must!(write(ask, b"x"));
+            wait_until("signal", || seen() == 1);
+            7
+        });
+        must!(read_vec(answer, 1));
+        pid
+    });
+    let pid = maker.join().unwrap_or(0);
+    check_eq!(wait_exit(pid), 7);
+}
+
 cases![
     name_is_truncated_to_15_bytes,
     name_is_per_thread,
@@ -254,6 +271,7 @@ cases![
     timer_slack,
     seccomp_mode_is_zero,
     tsc_can_be_read,
+    death_of_the_thread_that_made_a_child_signals_it,
     set_name_of_vma_or_einval,
     thp_disable_flag,
     arch_prctl_fs_base,

@@ -192,6 +192,18 @@ fn ignored_signal_timer_keeps_running() {
     wait_until("later expiry", || seen() >= 1);
 }
 
+fn setting_the_signal_ignored_does_not_stop_the_timer() {
+    block(&[SIGUSR1]);
+    let id = must!(create(CLOCK_MONOTONIC, &event(SIGUSR1, 0, 0, 0)));
+    must!(arm(id, 3, 3));
+    wait_until("pending", || is_pending(SIGUSR1));
+    // Takes it from the queue.
+    disposition(SIGUSR1, SIG_IGN);
+    record_on(SIGUSR1);
+    unblock(&[SIGUSR1]);
+    wait_until("later expiry", || seen() >= 2);
+}
+
 cases![
     default_event_is_sigalrm_with_id,
     signal_with_value,
@@ -206,4 +218,5 @@ cases![
     deleted_by_exec,
     cpu_time_timer,
     ignored_signal_timer_keeps_running,
+    setting_the_signal_ignored_does_not_stop_the_timer,
 ];

@@ -157,12 +157,31 @@ fn timer_interrupts_computation() {
     }
 }
 
+fn sleeping_on_cpu_time_waits_for_other_threads() {
+    std::thread::spawn(|| {
+        loop {
+            std::hint::black_box((0..10_000).sum::<u64>());
+        }
+    });
+    let before = clock(CLOCK_PROCESS_CPUTIME_ID);
+    let ts = timespec_ms(30);
+    check_eq!(
+        sys!(SYS_clock_nanosleep, CLOCK_PROCESS_CPUTIME_ID, 0, &ts, 0),
+        Ok(0)
+    );
+    check!(clock(CLOCK_PROCESS_CPUTIME_ID) - before >= 30_000_000);
+    // The caller's own thread, by its number: (~tid << 3) | 6.
+    let own = (!gettid() << 3) | 6;
+    expect_errno!(sys!(SYS_clock_nanosleep, own, 0, &ts, 0), EINVAL);
+}
+
 cases![
     nanosleep_sleeps_at_least,
     zero_sleep_returns,
     nanosleep_errors,
     clock_nanosleep_absolute,
     clock_nanosleep_clocks,
+    sleeping_on_cpu_time_waits_for_other_threads,
     alarm_fires_and_reports_rest,
     alarm_is_not_inherited_but_survives_exec,
     real_interval_timer_repeats,
