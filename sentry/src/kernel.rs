@@ -22,6 +22,10 @@ pub struct Kernel {
     pub devices: crate::vfs::DeviceRegistry,
     /// Terminals.
     pub terminals: crate::tty::Terminals,
+    /// System V semaphores.
+    pub semaphores: Arc<crate::ipc::sem::Table>,
+    /// System V message queues.
+    pub messages: crate::ipc::msg::Table,
     /// System V shared memory.
     pub shm: Arc<crate::mm::shm::Table>,
     /// Ports, connections, interfaces.
@@ -162,6 +166,8 @@ impl Kernel {
             reactor: Reactor::new()?,
             timers: Timers::new()?,
             terminals: crate::tty::Terminals::default(),
+            semaphores: crate::ipc::sem::Table::new(),
+            messages: crate::ipc::msg::Table::default(),
             shm: crate::mm::shm::Table::new(),
             net: Arc::default(),
             tasks: Mutex::default(),

@@ -19,6 +19,7 @@ pub mod event;
 pub mod executor;
 pub mod fs;
 pub mod host;
+pub mod ipc;
 pub mod kernel;
 pub mod mm;
 pub mod net;

@@ -28,7 +28,7 @@ use crate::mem::Shared;
 use crate::policy::Policy;
 use crate::pool::Pool;
 use crate::proto::*;
-use crate::space::AddressSpace;
+use crate::space::{AddressSpace, FinalUsage};
 use crate::sys;
 use crate::{Options, Token};
 
@@ -38,6 +38,8 @@ pub(crate) struct Known {
     /// It leads a process group of its own, with all that it forked without
     /// us.
     pub grouped: bool,
+    /// For its final account, which may come after the address space has gone.
+    pub usage: Arc<FinalUsage>,
 }
 
 /// So many address spaces without a running thread may stay on the list.
@@ -208,8 +210,9 @@ impl Core {
             match known {
                 Some(known) => {
                     count(&self.counts.deaths);
+                    known.usage.set(usage);
                     if let Some(space) = known.space.upgrade() {
-                        space.died(status, usage, out);
+                        space.died(status, out);
                     }
                 }
                 None if self.take_orphan() => count(&self.counts.deaths),

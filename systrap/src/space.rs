@@ -52,6 +52,10 @@ pub struct Usage {
 pub struct FinalUsage(OnceLock<Usage>);
 
 impl FinalUsage {
+    pub(crate) fn set(&self, usage: Usage) {
+        let _ = self.0.set(usage);
+    }
+
     /// `None` while the process lives.
     pub fn get(&self) -> Option<Usage> {
         self.0.get().copied()
@@ -284,6 +288,7 @@ impl AddressSpace {
         Known {
             space: self.this.clone(),
             grouped: sys::make_group(pid),
+            usage: Arc::clone(&self.usage),
         }
     }
 
@@ -338,18 +343,18 @@ impl AddressSpace {
     /// Reports the end of a process that there has never been.
     fn never_lived(&self) {
         let mut tokens = Vec::new();
-        self.died(libc::SIGKILL, Usage::default(), &mut tokens);
+        self.usage.set(Usage::default());
+        self.died(libc::SIGKILL, &mut tokens);
         for t in tokens {
             self.core.inject(t);
         }
     }
 
     /// The host process is gone: its running threads have an event.
-    pub(crate) fn died(&self, status: i32, usage: Usage, out: &mut Vec<Token>) {
+    pub(crate) fn died(&self, status: i32, out: &mut Vec<Token>) {
         let asked = status == libc::SIGKILL << 8 && self.kill_wanted.load(Ordering::Relaxed);
         let status = if asked { libc::SIGKILL } else { status };
         self.status.store(status, Ordering::Relaxed);
-        let _ = self.usage.0.set(usage);
         self.dead.store(true, Ordering::SeqCst);
         let leaving = self.leaving.load(Ordering::SeqCst);
         for slot in self.slots.iter() {

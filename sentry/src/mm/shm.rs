@@ -1,14 +1,16 @@
 //! System V shared memory (shmget(2), shmat(2), shmctl(2)): segments, each a host memfd.
 //!
 //! # Locks
-//! `Table::inner`, then a segment's `info`. An attachment that goes may remove its segment, so none is dropped with
+//! `Table::ids`, then a segment's `info`. An attachment that goes may remove its segment, so none is dropped with
 //! either held.
 
-use crate::task::{Creds, Pid, cap};
+use crate::ipc::ids::Ids;
+use crate::ipc::now;
+use crate::ipc::perm::{Caller, Perm, READ, find};
+use crate::task::{Pid, cap};
 use arch::abi::{IpcPerm, ShmUsage, ShmidDs, Shminfo};
 use arch::{Errno, Result};
 use parking_lot::Mutex;
-use std::collections::BTreeMap;
 use std::os::fd::OwnedFd;
 use std::sync::{Arc, OnceLock, Weak};
 
@@ -16,8 +18,6 @@ use std::sync::{Arc, OnceLock, Weak};
 const SHMMNI: usize = 4096;
 /// Largest segment in bytes (SHMMAX).
 const SHMMAX: u64 = u64::MAX - (1 << 24);
-/// Indexes of the id space; the rest of an id counts reuses.
-const INDEXES: i32 = 32768;
 /// SHM_DEST of the mode: removed, waiting for the last detach.
 const SHM_DEST: u32 = 0o1000;
 /// SHM_LOCKED of the mode.
@@ -25,17 +25,8 @@ const SHM_LOCKED: u32 = 0o2000;
 /// SHM_HUGETLB of shmget(2).
 const SHM_HUGETLB: i32 = 0o4000;
 
-fn now() -> i64 {
-    let ns = crate::host::event::clock_ns(libc::CLOCK_REALTIME).unwrap_or(0);
-    i64::try_from(ns / 1_000_000_000).unwrap_or(0)
-}
-
 struct Info {
-    uid: u32,
-    gid: u32,
-    cuid: u32,
-    cgid: u32,
-    mode: u32,
+    perm: Perm,
     attached: u64,
     atime: i64,
     dtime: i64,
@@ -48,7 +39,7 @@ struct Info {
 pub struct Segment {
     /// Its id.
     pub id: i32,
-    /// Its key; IPC_PRIVATE for none, or once it is to be removed.
+    /// Its key as it was made; its permissions hold none once it is to be removed.
     key: i32,
     /// Bytes as asked for.
     pub size: u64,
@@ -89,56 +80,17 @@ impl Drop for Attachment {
             info.attached -= 1;
             info.dtime = now();
             info.last = self.pid;
-            info.attached == 0 && info.mode & SHM_DEST != 0
+            info.attached == 0 && info.perm.mode & SHM_DEST != 0
         };
         if gone && let Some(table) = self.segment.table.upgrade() {
-            table.inner.lock().segments.remove(&self.segment.id);
+            table.ids.lock().remove(self.segment.id);
         }
     }
 }
 
-#[derive(Default)]
-struct Inner {
-    segments: BTreeMap<i32, Arc<Segment>>,
-    /// Counts up with every segment made.
-    sequence: i32,
-}
-
 /// All segments of an IPC namespace.
-#[derive(Default)]
 pub struct Table {
-    inner: Mutex<Inner>,
-}
-
-/// The caller of a System V call.
-#[derive(Clone, Copy)]
-pub struct Caller<'a> {
-    /// Its credentials.
-    pub creds: &'a Creds,
-    /// Its process.
-    pub pid: Pid,
-}
-
-impl Info {
-    /// ipcperms: whether the caller has all the rights in `wanted` (low three bits, or any place of a mode).
-    fn allows(&self, who: &Caller<'_>, wanted: u32) -> bool {
-        let wanted = (wanted >> 6 | wanted >> 3 | wanted) & 7;
-        let creds = who.creds;
-        let granted = if creds.euid == self.cuid || creds.euid == self.uid {
-            self.mode >> 6
-        } else if creds.in_egroup(self.cgid) || creds.in_egroup(self.gid) {
-            self.mode >> 3
-        } else {
-            self.mode
-        };
-        wanted & !granted == 0 || creds.has_cap(cap::IPC_OWNER)
-    }
-
-    fn owned_by(&self, who: &Caller<'_>) -> bool {
-        who.creds.euid == self.cuid
-            || who.creds.euid == self.uid
-            || who.creds.has_cap(cap::SYS_ADMIN)
-    }
+    ids: Mutex<Ids<Segment>>,
 }
 
 impl Segment {
@@ -176,18 +128,8 @@ impl Segment {
 
     fn stat(&self) -> ShmidDs {
         let info = self.info.lock();
-        let seq = u16::try_from(self.id / INDEXES).unwrap_or(0);
         ShmidDs {
-            perm: IpcPerm {
-                key: self.key,
-                uid: info.uid,
-                gid: info.gid,
-                cuid: info.cuid,
-                cgid: info.cgid,
-                mode: info.mode,
-                seq,
-                ..Default::default()
-            },
+            perm: info.perm.stat(self.id),
             segsz: self.size,
             atime: info.atime,
             dtime: info.dtime,
@@ -203,52 +145,28 @@ impl Segment {
 impl Table {
     /// An empty table.
     pub fn new() -> Arc<Self> {
-        Arc::new(Self::default())
+        Arc::new(Self {
+            ids: Mutex::new(Ids::new(SHMMNI)),
+        })
     }
 
     fn get(&self, id: i32) -> Result<Arc<Segment>> {
-        self.inner
-            .lock()
-            .segments
-            .get(&id)
-            .cloned()
-            .ok_or(Errno::EINVAL)
+        self.ids.lock().get(id).ok_or(Errno::EINVAL)
     }
 
     /// shmget(2).
-    pub fn shmget(
-        self: &Arc<Self>,
-        who: &Caller<'_>,
-        key: i32,
-        size: u64,
-        flags: i32,
-    ) -> Result<i32> {
-        let mut inner = self.inner.lock();
-        if key != libc::IPC_PRIVATE {
-            let found = inner
-                .segments
-                .values()
-                .find(|s| s.key == key && s.info.lock().mode & SHM_DEST == 0);
-            if let Some(segment) = found {
-                if flags & libc::IPC_CREAT != 0 && flags & libc::IPC_EXCL != 0 {
-                    return Err(Errno::EEXIST);
-                }
-                if segment.size < size {
-                    return Err(Errno::EINVAL);
-                }
-                let allowed = segment
-                    .info
-                    .lock()
-                    .allows(who, flags.cast_unsigned() & 0o777);
-                return if allowed {
-                    Ok(segment.id)
-                } else {
-                    Err(Errno::EACCES)
-                };
+    pub fn shmget(self: &Arc<Self>, who: &Caller, key: i32, size: u64, flags: i32) -> Result<i32> {
+        let mut ids = self.ids.lock();
+        let fits = |s: &Segment| {
+            if s.size < size {
+                Err(Errno::EINVAL)
+            } else {
+                Ok(())
             }
-            if flags & libc::IPC_CREAT == 0 {
-                return Err(Errno::ENOENT);
-            }
+        };
+        let perm = |s: &Segment| s.info.lock().perm;
+        if let Some(id) = find(who, key, flags, ids.iter(), perm, fits)? {
+            return Ok(id);
         }
         if size == 0 || size > SHMMAX {
             return Err(Errno::EINVAL);
@@ -257,20 +175,13 @@ impl Table {
             // A host without huge pages set aside.
             return Err(Errno::ENOMEM);
         }
-        if inner.segments.len() >= SHMMNI {
-            return Err(Errno::ENOSPC);
-        }
-        let id = inner.free_id().ok_or(Errno::ENOSPC)?;
+        let id = ids.next().ok_or(Errno::ENOSPC)?;
         let len = size
             .checked_next_multiple_of(super::span::PAGE)
             .ok_or(Errno::ENOMEM)?;
         let fd = crate::host::mm::memfd("SYSV", len).map_err(|_| Errno::ENOMEM)?;
         let info = Info {
-            uid: who.creds.euid,
-            gid: who.creds.egid,
-            cuid: who.creds.euid,
-            cgid: who.creds.egid,
-            mode: flags.cast_unsigned() & 0o777,
+            perm: Perm::new(who, key, flags),
             attached: 0,
             atime: 0,
             dtime: 0,
@@ -288,18 +199,16 @@ impl Table {
             info: Mutex::new(info),
             table,
         };
-        inner.segments.insert(id, Arc::new(segment));
+        ids.insert(id, Arc::new(segment));
         Ok(id)
     }
 
     /// The checks of shmat(2) on the segment, and its attachment. `access`: the rights needed, as mode bits.
-    pub fn attach(&self, who: &Caller<'_>, id: i32, access: u32) -> Result<Arc<Attachment>> {
+    pub fn attach(&self, who: &Caller, id: i32, access: u32) -> Result<Arc<Attachment>> {
         let segment = self.get(id)?;
         {
             let mut info = segment.info.lock();
-            if !info.allows(who, access) {
-                return Err(Errno::EACCES);
-            }
+            info.perm.check(who, access)?;
             info.attached += 1;
             info.atime = now();
             info.last = who.pid;
@@ -308,78 +217,62 @@ impl Table {
     }
 
     /// IPC_STAT.
-    pub fn stat(&self, who: &Caller<'_>, id: i32) -> Result<ShmidDs> {
+    pub fn stat(&self, who: &Caller, id: i32) -> Result<ShmidDs> {
         let segment = self.get(id)?;
-        if !segment.info.lock().allows(who, 0o444) {
-            return Err(Errno::EACCES);
-        }
+        segment.info.lock().perm.check(who, READ)?;
         Ok(segment.stat())
     }
 
     /// SHM_STAT, SHM_STAT_ANY: the segment at an index of the table, with its id.
-    pub fn stat_index(&self, who: &Caller<'_>, index: i32, any: bool) -> Result<(i32, ShmidDs)> {
-        let found = self
-            .inner
-            .lock()
-            .segments
-            .values()
-            .find(|s| s.id % INDEXES == index)
-            .cloned();
-        let segment = found.ok_or(Errno::EINVAL)?;
-        if !any && !segment.info.lock().allows(who, 0o444) {
-            return Err(Errno::EACCES);
+    pub fn stat_index(&self, who: &Caller, index: i32, any: bool) -> Result<(i32, ShmidDs)> {
+        let (_, segment) = self.ids.lock().at(index).ok_or(Errno::EINVAL)?;
+        if !any {
+            segment.info.lock().perm.check(who, READ)?;
         }
         Ok((segment.id, segment.stat()))
     }
 
     /// IPC_SET.
-    pub fn set(&self, who: &Caller<'_>, id: i32, perm: &IpcPerm) -> Result<()> {
+    pub fn set(&self, who: &Caller, id: i32, perm: &IpcPerm) -> Result<()> {
         let segment = self.get(id)?;
         let mut info = segment.info.lock();
-        if !info.owned_by(who) {
-            return Err(Errno::EPERM);
-        }
-        if perm.uid == u32::MAX || perm.gid == u32::MAX {
-            return Err(Errno::EINVAL);
-        }
-        info.uid = perm.uid;
-        info.gid = perm.gid;
-        info.mode = info.mode & !0o777 | perm.mode & 0o777;
+        info.perm.check_owner(who)?;
+        info.perm.set(perm)?;
         info.ctime = now();
         Ok(())
     }
 
     /// IPC_RMID: now if nobody has it attached, else with the last detach.
-    pub fn remove(&self, who: &Caller<'_>, id: i32) -> Result<()> {
-        let mut inner = self.inner.lock();
-        let segment = inner.segments.get(&id).cloned().ok_or(Errno::EINVAL)?;
+    pub fn remove(&self, who: &Caller, id: i32) -> Result<()> {
+        let mut ids = self.ids.lock();
+        let segment = ids.get(id).ok_or(Errno::EINVAL)?;
         let mut info = segment.info.lock();
-        if !info.owned_by(who) {
-            return Err(Errno::EPERM);
-        }
-        info.mode |= SHM_DEST;
+        info.perm.check_owner(who)?;
+        info.perm.mode |= SHM_DEST;
+        // Nobody finds it by its key any more.
+        info.perm.key = libc::IPC_PRIVATE;
         if info.attached == 0 {
-            inner.segments.remove(&id);
+            ids.remove(id);
         }
         Ok(())
     }
 
     /// SHM_LOCK, SHM_UNLOCK: recorded; the memory is the host's to swap.
-    pub fn lock(&self, who: &Caller<'_>, id: i32, lock: bool, memlock: u64) -> Result<()> {
+    pub fn lock(&self, who: &Caller, id: i32, lock: bool, memlock: u64) -> Result<()> {
         let segment = self.get(id)?;
         let mut info = segment.info.lock();
         if !who.creds.has_cap(cap::IPC_LOCK) {
-            if who.creds.euid != info.uid && who.creds.euid != info.cuid {
+            if who.creds.euid != info.perm.uid && who.creds.euid != info.perm.cuid {
                 return Err(Errno::EPERM);
             }
             if lock && memlock == 0 {
                 return Err(Errno::EPERM);
             }
         }
-        info.mode = if lock {
-            info.mode | SHM_LOCKED
+        info.perm.mode = if lock {
+            info.perm.mode | SHM_LOCKED
         } else {
-            info.mode & !SHM_LOCKED
+            info.perm.mode & !SHM_LOCKED
         };
         Ok(())
     }
@@ -394,49 +287,55 @@ impl Table {
             shmall: SHMMAX,
             ..Default::default()
         };
-        (self.inner.lock().highest_index(), limits)
+        (self.ids.lock().highest_index(), limits)
     }
 
     /// SHM_INFO: what is in use.
     pub fn usage(&self) -> (i32, ShmUsage) {
-        let inner = self.inner.lock();
-        let pages: u64 = inner
-            .segments
-            .values()
-            .map(|s| s.mapped_len() / super::span::PAGE)
+        let ids = self.ids.lock();
+        let pages: u64 = ids
+            .iter()
+            .map(|(_, s)| s.mapped_len() / super::span::PAGE)
             .sum();
         let info = ShmUsage {
-            used_ids: i32::try_from(inner.segments.len()).unwrap_or(i32::MAX),
+            used_ids: i32::try_from(ids.len()).unwrap_or(i32::MAX),
             tot: pages,
             ..Default::default()
         };
-        (inner.highest_index(), info)
+        (ids.highest_index(), info)
     }
 
-    /// The lines of /proc/sysvipc/shm: each segment's key, id and state.
-    pub fn each(&self, mut f: impl FnMut(i32, &ShmidDs)) {
-        let all: Vec<_> = self.inner.lock().segments.values().cloned().collect();
+    /// /proc/sysvipc/shm.
+    pub fn text(&self) -> String {
+        use std::fmt::Write as _;
+        let mut out = String::from(
+            "       key      shmid perms                  size  cpid  lpid nattch   uid   gid  cuid  cgid      atime      dtime      ctime                   rss                  swap\n",
+        );
+        let all: Vec<_> = self.ids.lock().iter().map(|(_, s)| Arc::clone(s)).collect();
         for segment in all {
-            f(segment.id, &segment.stat());
+            let s = segment.stat();
+            let _ = writeln!(
+                out,
+                "{:10} {:10}  {:4o} {:21} {:5} {:5}  {:5} {:5} {:5} {:5} {:5} {:10} {:10} {:10} {:21} {:21}",
+                s.perm.key,
+                segment.id,
+                s.perm.mode,
+                s.segsz,
+                s.cpid,
+                s.lpid,
+                s.nattch,
+                s.perm.uid,
+                s.perm.gid,
+                s.perm.cuid,
+                s.perm.cgid,
+                s.atime,
+                s.dtime,
+                s.ctime,
+                crate::host::fs::size(std::os::fd::AsFd::as_fd(&*segment.fd))
+                    .map_or(0, |(_, blocks)| blocks * 512),
+                0
+            );
         }
-    }
-}
-
-impl Inner {
-    fn highest_index(&self) -> i32 {
-        self.segments
-            .keys()
-            .map(|id| id % INDEXES)
-            .max()
-            .unwrap_or(0)
-    }
-
-    /// The lowest free index with the next sequence number.
-    fn free_id(&mut self) -> Option<i32> {
-        let used: std::collections::BTreeSet<i32> =
-            self.segments.keys().map(|id| id % INDEXES).collect();
-        let index = (0..INDEXES).find(|i| !used.contains(i))?;
-        self.sequence = (self.sequence + 1) % (i32::MAX / INDEXES);
-        Some(self.sequence * INDEXES + index)
+        out
     }
 }

@@ -13,6 +13,7 @@ pub mod epoll;
 pub mod event;
 pub mod fd;
 pub mod futex;
+pub mod ipc;
 pub mod limits;
 pub mod lock;
 pub mod memfd;

@@ -318,5 +318,10 @@ pub fn unshare(cx: &Cx, flags: u64) -> Result<()> {
         let own = cx.task.files().fork();
         *cx.task.files.lock() = own;
     }
+    if flags & SYSVSEM != 0 {
+        // Carried out here and now if nobody shares it.
+        let undo = std::mem::take(&mut *cx.task.sem_undo.lock());
+        drop(undo);
+    }
     Ok(())
 }

@@ -1,6 +1,6 @@
 //! shmget(2), shmat(2), shmdt(2), shmctl(2).
 
-use crate::mm::shm::Caller;
+use crate::ipc::Caller;
 use crate::mm::{MapCall, Prot, Source, Span, VmaFlags, page_aligned, page_down};
 use crate::task::Cx;
 use crate::user::{UserAddr, UserRef};
@@ -15,16 +15,7 @@ const SHM_STAT_ANY: i32 = 15;
 
 /// shmget(2).
 pub fn shmget(cx: &Cx, key: i32, size: u64, flags: i32) -> Result<i32> {
-    let creds = cx.task.creds();
-    cx.kernel().shm.shmget(
-        &Caller {
-            creds: &creds,
-            pid: cx.task.group.pid,
-        },
-        key,
-        size,
-        flags,
-    )
+    cx.kernel().shm.shmget(&Caller::of(cx), key, size, flags)
 }
 
 /// shmat(2): the address of the mapping.
@@ -60,11 +51,7 @@ pub async fn shmat(cx: &Cx, id: i32, addr: u64, flags: i32) -> Result<u64> {
         prot |= Prot::EXEC;
         access |= 0o111;
     }
-    let creds = cx.task.creds();
-    let who = Caller {
-        creds: &creds,
-        pid: cx.task.group.pid,
-    };
+    let who = Caller::of(cx);
     let attach = cx.kernel().shm.attach(&who, id, access)?;
     let len = attach.segment.mapped_len();
     let mm = cx.task.mm();
@@ -105,11 +92,7 @@ pub async fn shmdt(cx: &Cx, addr: u64) -> Result<u64> {
 pub fn shmctl(cx: &Cx, id: i32, cmd: i32, buf: UserAddr) -> Result<i32> {
     // IPC_64 is implied on this architecture.
     let table = &cx.kernel().shm;
-    let creds = cx.task.creds();
-    let who = Caller {
-        creds: &creds,
-        pid: cx.task.group.pid,
-    };
+    let who = Caller::of(cx);
     if id < 0 || cmd < 0 {
         return Err(Errno::EINVAL);
     }

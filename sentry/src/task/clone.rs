@@ -416,6 +416,10 @@ impl Task {
             task.clear_child_tid.store(req.child_tid, Ordering::SeqCst);
         }
         *task.numa_policy.lock() = *parent.numa_policy.lock();
+        if has(req.flags, libc::CLONE_SYSVSEM) {
+            let list = Arc::clone(&parent.sem_undo.lock());
+            *task.sem_undo.lock() = list;
+        }
         task.inherit_affinity(parent);
         let (policy, priority) = parent.sched();
         task.set_sched(policy, priority);

@@ -277,6 +277,9 @@ impl Task {
     /// What the task held that others may wait for: descriptors, its place in the address space.
     fn release_resources(&self) {
         *self.kicker.lock() = None;
+        // The last to let go of the list carries it out, with no lock of ours held.
+        let undo = std::mem::take(&mut *self.sem_undo.lock());
+        drop(undo);
         let files = std::mem::replace(&mut *self.files.lock(), FdTable::new());
         // The last user of the table closes what is in it; that may take locks, so none is held.
         drop(files);

@@ -110,6 +110,8 @@ pub struct Task {
     pub(crate) keep_caps: AtomicBool,
     /// Timer slack, nanoseconds (PR_SET_TIMERSLACK).
     pub(crate) timer_slack: AtomicU64,
+    /// Adjustments of semaphores at its end.
+    pub(crate) sem_undo: Mutex<crate::ipc::sem::SharedUndo>,
     /// set_mempolicy(2).
     pub(crate) numa_policy: Mutex<crate::mm::NumaPolicy>,
 }
@@ -154,6 +156,7 @@ impl Task {
             no_new_privs: AtomicBool::new(false),
             keep_caps: AtomicBool::new(false),
             timer_slack: AtomicU64::new(50_000),
+            sem_undo: Mutex::default(),
             numa_policy: Mutex::default(),
         })
     }

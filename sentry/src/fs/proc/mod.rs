@@ -15,6 +15,7 @@ pub mod root;
 pub mod status;
 pub mod sys;
 pub mod system;
+mod sysvipc;
 pub mod task;
 
 use crate::kernel::Kernel;

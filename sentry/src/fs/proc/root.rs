@@ -1,6 +1,6 @@
 //! The top directory of proc.
 
-use super::{Proc, sys, system, task};
+use super::{Proc, sys, system, sysvipc, task};
 use crate::fs::pseudo::{Directory, Entry, Node, Symlink, name_ino};
 use crate::task::Pid;
 use crate::vfs::FileType;
@@ -72,6 +72,7 @@ impl Directory for Root {
             b"mounts" => Ok(Node::link(proc.dev, ino, Fixed("self/mounts"))),
             b"net" => Ok(Node::link(proc.dev, ino, Fixed("self/net"))),
             b"sys" => Ok(sys::inode(proc, ino)),
+            b"sysvipc" => Ok(sysvipc::inode(proc, ino)),
             _ => system::file(proc, env, name, ino).ok_or(Errno::ENOENT),
         }
     }
@@ -82,6 +83,7 @@ impl Directory for Root {
             .map(|name| Entry::new(*name, FileType::Regular))
             .collect();
         out.push(Entry::new("sys", FileType::Directory));
+        out.push(Entry::new("sysvipc", FileType::Directory));
         for link in ["self", "thread-self", "mounts", "net"] {
             out.push(Entry::new(link, FileType::Symlink));
         }
