@@ -3,7 +3,10 @@
 //! `runsc do` and OCI bundles both end here; the sandbox's process turns it into a [`sentry::config::ContainerConfig`].
 
 use sentry::config::{Capabilities, Device, MountKind, Overlay, User, WindowSize};
+use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::path::PathBuf;
+use std::time::Duration;
 
 /// A container to be.
 #[derive(Debug)]
@@ -20,6 +23,12 @@ pub struct Plan {
     pub masked_paths: Vec<Vec<u8>>,
     pub readonly_paths: Vec<Vec<u8>>,
     pub sysctl: Vec<(String, String)>,
+    /// Where it lives on the host, and what it may use there; `None` leaves it where its caller is.
+    pub cgroup: Option<Cgroup>,
+    pub hooks: Hooks,
+    /// For the hooks: where its configuration came from, and the notes in it.
+    pub bundle: PathBuf,
+    pub annotations: BTreeMap<String, String>,
     /// What container ids are on the host; `None` lets the caller's rights decide.
     pub id_maps: Option<IdMaps>,
     /// See [`sentry::config::ContainerConfig::protect_init`].
@@ -49,6 +58,54 @@ pub enum TerminalWish {
     No,
     /// Yes, of this size if none can be found out.
     Yes(WindowSize),
+}
+
+/// A control group of the host's.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Cgroup {
+    /// Below each hierarchy; a relative one below the caller's own group.
+    pub path: PathBuf,
+    pub resources: Resources,
+}
+
+/// Limits of a control group, as `linux.resources` has them; a negative number is "unlimited".
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Resources {
+    /// Bytes.
+    pub memory: Option<i64>,
+    pub memory_low: Option<i64>,
+    pub memory_and_swap: Option<i64>,
+    pub cpu_shares: Option<u64>,
+    /// Microseconds in each period.
+    pub cpu_quota: Option<i64>,
+    /// Microseconds.
+    pub cpu_period: Option<u64>,
+    pub cpus: Option<String>,
+    pub mems: Option<String>,
+    /// Tasks of the container's programs.
+    pub pids: Option<u64>,
+    /// Files of cgroup v2 and what goes into them.
+    pub unified: Vec<(String, String)>,
+}
+
+/// Programs of the host's that are told of the container's life (config.md, POSIX-platform Hooks).
+#[derive(Clone, Debug, Default)]
+pub struct Hooks {
+    pub prestart: Vec<Hook>,
+    pub create_runtime: Vec<Hook>,
+    pub create_container: Vec<Hook>,
+    pub poststart: Vec<Hook>,
+    pub poststop: Vec<Hook>,
+}
+
+/// One of them.
+#[derive(Clone, Debug)]
+pub struct Hook {
+    pub path: PathBuf,
+    /// With the name it is called by; may be empty.
+    pub args: Vec<OsString>,
+    pub env: Vec<(OsString, OsString)>,
+    pub timeout: Option<Duration>,
 }
 
 /// The root directory.

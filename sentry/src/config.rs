@@ -82,6 +82,8 @@ pub struct ContainerConfig {
     pub readonly_paths: Vec<Vec<u8>>,
     /// Names with dots as sysctl(8) has them, and values.
     pub sysctl: Vec<(String, String)>,
+    /// Most tasks that there may be (`linux.resources.pids.limit`).
+    pub pids_limit: Option<u64>,
     /// Descriptors 0, 1 and 2 of the first process.
     pub stdio: [Stdio; 3],
     /// The terminal, if [`Stdio::Terminal`] occurs or the container is to have one.

@@ -103,6 +103,10 @@ fn plan(args: &Do) -> Result<Plan> {
         masked_paths: Vec::new(),
         readonly_paths: Vec::new(),
         sysctl: Vec::new(),
+        cgroup: None,
+        hooks: Default::default(),
+        bundle: "/".into(),
+        annotations: Default::default(),
         id_maps: None,
         protect_init: false,
     })

@@ -1,8 +1,10 @@
 //! OCI bundles: a directory with config.json and a root file system.
 
 mod capability;
+mod hooks;
 mod mounts;
 mod process;
+mod resources;
 
 use crate::failure::{Context, Failure, Result};
 use crate::plan::{IdMaps, IdRange, Plan, Root};
@@ -97,7 +99,6 @@ fn parse(text: &[u8], bundle: &Path, id: &str) -> Result<Plan> {
     if let Some(linux) = linux {
         warn_ignored(linux);
     }
-    hooks(&spec)?;
     let root = root_dir(root, bundle)?;
     let mounts = spec.mounts().as_deref().unwrap_or_default();
     let linux = linux.unwrap_or(&default_linux);
@@ -136,6 +137,15 @@ fn parse(text: &[u8], bundle: &Path, id: &str) -> Result<Plan> {
             all.sort();
             all
         },
+        cgroup: resources::convert(linux, id)?,
+        hooks: hooks::convert(spec.hooks().as_ref())?,
+        bundle: bundle.to_owned(),
+        annotations: spec
+            .annotations()
+            .iter()
+            .flatten()
+            .map(|(k, v)| (k.clone(), v.clone()))
+            .collect(),
         id_maps: id_maps(linux)?,
         protect_init: true,
     })
@@ -277,45 +287,12 @@ fn id_maps(linux: &Linux) -> Result<Option<IdMaps>> {
     }
 }
 
-/// Hooks change what a container sees (its network, say): without them it would not be what was asked for.
-fn hooks(spec: &Spec) -> Result<()> {
-    let Some(hooks) = spec.hooks() else {
-        return Ok(());
-    };
-    let all = [
-        ("prestart", hooks.prestart()),
-        ("createRuntime", hooks.create_runtime()),
-        ("createContainer", hooks.create_container()),
-        ("startContainer", hooks.start_container()),
-        ("poststart", hooks.poststart()),
-        ("poststop", hooks.poststop()),
-    ];
-    match all
-        .iter()
-        .find(|(_, hooks)| hooks.as_ref().is_some_and(|h| !h.is_empty()))
-    {
-        Some((name, _)) => Err(wrong(format!(
-            "hooks.{name} is not supported; take the hooks out of the bundle"
-        ))),
-        None => Ok(()),
-    }
-}
-
 /// Says what of the configuration has no effect.
 fn warn_ignored(linux: &Linux) {
     if linux.seccomp().is_some() {
         tracing::warn!(
             "linux.seccomp has no effect: programs in the sandbox make no host system calls"
         );
-    }
-    if linux.resources().as_ref().is_some_and(|r| {
-        r.memory().is_some()
-            || r.cpu().is_some()
-            || r.pids().is_some()
-            || r.block_io().is_some()
-            || r.unified().is_some()
-    }) {
-        tracing::warn!("linux.resources has no effect: the sandbox stays in the caller's cgroup");
     }
     for namespace in linux.namespaces().iter().flatten() {
         if let Some(path) = namespace.path() {

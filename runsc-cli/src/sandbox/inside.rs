@@ -97,6 +97,7 @@ fn run(start: Start) -> Result<ExitStatus> {
         masked_paths,
         readonly_paths,
         sysctl,
+        cgroup,
         ..
     } = plan;
     let mounts = mounts
@@ -139,6 +140,7 @@ fn run(start: Start) -> Result<ExitStatus> {
             masked_paths,
             readonly_paths,
             sysctl,
+            pids_limit: cgroup.and_then(|g| g.resources.pids),
             stdio,
             terminal,
             preserved,

@@ -13,7 +13,9 @@
 //! The Sentry dies with its parent (PR_SET_PDEATHSIG), all stubs with the Sentry (they live in its pid namespace).
 
 mod caps;
+mod cgroup;
 mod console;
+mod hooks;
 mod ids;
 mod inside;
 mod mountpoints;
@@ -53,6 +55,10 @@ pub fn run(plan: Plan, launch: Launch) -> Outcome {
         console_socket,
         pid_file,
     } = launch;
+    let group = match &plan.cgroup {
+        Some(wish) => cgroup::Group::create(wish)?,
+        None => cgroup::Group::default(),
+    };
     let console = console::Console::set_up(plan.process.terminal, console_socket.as_deref())?;
     let (ours, theirs) = packet_pair()?;
     // Blocked before the clone: a signal that comes in between waits for the relay.
@@ -62,6 +68,8 @@ pub fn run(plan: Plan, launch: Launch) -> Outcome {
     let (pid, pidfd) = match clone_sandbox()? {
         Cloned::Child => {
             drop(ours);
+            // The parent's to take away.
+            std::mem::forget(group);
             inside::main(inside::Start {
                 plan,
                 common,
@@ -77,9 +85,24 @@ pub fn run(plan: Plan, launch: Launch) -> Outcome {
     drop(preserved);
     drop(common);
     let relay = relay::Relay::new(pid, pidfd, ours, signals, console);
-    ids::write(pid, plan.id_maps.as_ref())?;
-    relay.go()?;
-    relay.run(pid_file.as_deref())
+    let hooks = hooks::Runner::new(&plan, pid);
+    let run = || {
+        ids::write(pid, plan.id_maps.as_ref())?;
+        // Before it makes its first stub: where the Sentry is, there they are.
+        group.enter(pid)?;
+        hooks.creating()?;
+        relay.go()?;
+        relay.run(|| {
+            if let Some(path) = &pid_file {
+                relay::write_pid_file(path, pid)?;
+            }
+            hooks.started()
+        })
+    };
+    let outcome = run();
+    drop(group);
+    hooks.stopped();
+    outcome
 }
 
 /// The relay's end and the sandbox's.

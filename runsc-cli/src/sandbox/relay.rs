@@ -136,7 +136,8 @@ impl Relay {
     }
 
     /// Waits for the end, and meanwhile passes on what comes from either side.
-    pub fn run(mut self, pid_file: Option<&Path>) -> Result<u8> {
+    /// `started` is called once the program runs; if it fails, that is the sandbox's end.
+    pub fn run(mut self, started: impl Fn() -> Result<()>) -> Result<u8> {
         if let Some(terminal) = &self.terminal {
             terminal.raw();
             self.size = terminal.size().unwrap_or_default();
@@ -148,7 +149,7 @@ impl Relay {
             for what in &ready {
                 match (what, &self.terminal) {
                     (Ready::Signal, _) => self.pass_signals(),
-                    (Ready::Report, _) => self.hear(pid_file)?,
+                    (Ready::Report, _) => self.hear(&started)?,
                     (Ready::Output, Some(terminal)) => output_open = terminal.pump_out(),
                     (Ready::Input, Some(terminal)) => {
                         if !terminal.pump_in() {
@@ -160,7 +161,7 @@ impl Relay {
                 }
             }
             if ready.contains(&Ready::End) {
-                return self.end(pid_file);
+                return self.end(&started);
             }
             self.pass_size();
             if self
@@ -244,7 +245,7 @@ impl Relay {
     }
 
     /// Reads what the sandbox says.
-    fn hear(&mut self, pid_file: Option<&Path>) -> Result<()> {
+    fn hear(&mut self, started: &impl Fn() -> Result<()>) -> Result<()> {
         let mut packet = [0; MAX_MESSAGE];
         while self.last.is_none() {
             let n = match nix::unistd::read(&self.control, &mut packet) {
@@ -258,11 +259,7 @@ impl Relay {
                 _ => return Ok(()),
             };
             match Report::decode(&packet[..n]) {
-                Some(Report::Started) => {
-                    if let Some(path) = pid_file {
-                        write_pid_file(path, self.pid)?;
-                    }
-                }
+                Some(Report::Started) => started()?,
                 Some(Report::Exited(status)) => {
                     self.last = Some((Last::Exited(status), Instant::now()))
                 }
@@ -277,9 +274,9 @@ impl Relay {
     }
 
     /// The sandbox's process is gone.
-    fn end(mut self, pid_file: Option<&Path>) -> Result<u8> {
+    fn end(mut self, started: &impl Fn() -> Result<()>) -> Result<u8> {
         if self.last.is_none() {
-            self.hear(pid_file)?;
+            self.hear(started)?;
         }
         let status = waitpid(self.pid, None).context(|| "wait for the sandbox".into())?;
         self.reaped = true;
@@ -326,7 +323,7 @@ impl Drop for Relay {
 }
 
 /// Complete or not there at all: whoever waits for it sees it appear with its content.
-fn write_pid_file(path: &Path, pid: Pid) -> Result<()> {
+pub fn write_pid_file(path: &Path, pid: i32) -> Result<()> {
     let mut temporary = path.as_os_str().to_owned();
     temporary.push(format!(".{}", std::process::id()));
     let temporary = Path::new(&temporary);
@@ -391,10 +388,10 @@ mod tests {
     fn pid_files_appear_whole() {
         let dir = crate::testing::TempDir::new();
         let path = dir.path().join("pid");
-        write_pid_file(&path, Pid::from_raw(123)).unwrap();
+        write_pid_file(&path, 123).unwrap();
         assert_eq!(std::fs::read_to_string(&path).unwrap(), "123");
         assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1);
-        let err = write_pid_file(&dir.path().join("no/pid"), Pid::from_raw(1)).unwrap_err();
+        let err = write_pid_file(&dir.path().join("no/pid"), 1).unwrap_err();
         assert!(err.message.contains("--pid-file"), "{err}");
     }
 }

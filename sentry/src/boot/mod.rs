@@ -1,12 +1,15 @@
 //! From a configuration to a running container.
 //!
 //! - [`threads`]: the Sentry's own threads: workers, the reactor.
-//! - [`mounts`]: the container's tree of mounts.
+//! - [`mounts`]: the container's tree of mounts; [`copy_up`]: a tmpfs that starts out with what it covers.
+//! - [`sysctl`]: values of /proc/sys.
 //! - [`terminal`]: its terminal.
 //! - [`init`]: the first process.
 
+mod copy_up;
 pub mod init;
 mod mounts;
+mod sysctl;
 mod terminal;
 pub mod threads;
 
@@ -56,7 +59,9 @@ pub fn run(config: SandboxConfig, platform: Arc<Platform>) -> Result<ExitStatus>
         &mut container.root.dir,
         crate::host::event::eventfd().map_err(|e| setup("the root")(&e))?,
     );
+    kernel.tasks.lock().most = container.pids_limit;
     let fs = mounts::build(&kernel, &mut container, root)?;
+    sysctl::apply(&kernel, &mounts::env(&fs), &container.sysctl)?;
     let console = match container.terminal.take() {
         Some(terminal) => {
             let (env, ns) = (mounts::env(&fs), fs.namespace());

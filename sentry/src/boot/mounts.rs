@@ -58,11 +58,20 @@ pub(super) fn build(
     let fs = FsContext::new(ns);
     // Flags come last: a mount point may lie in a mount that is read-only for the container.
     let mut mounted = vec![(root, flags)];
+    let mut dev = false;
     for mount in std::mem::take(&mut config.mounts) {
+        dev |= matches!(&mount.kind, MountKind::Dev(_));
         let target = mount.target.clone();
         let flags = MountFlags::from_bits_truncate(mount.flags as u32);
         let new = one(kernel, &fs, config, mount).map_err(|e| failed("mount on", &target, e))?;
         mounted.push((new, flags));
+    }
+    if !dev {
+        // There is no /dev of ours: they are made where the root or a mount has a place for them.
+        for device in &config.devices {
+            dev::populate::make(&env(&fs), device)
+                .map_err(|e| failed("make device", &device.path, e))?;
+        }
     }
     for (mount, flags) in mounted {
         mount.set_flags(flags);
@@ -82,6 +91,7 @@ fn one(
     config: &ContainerConfig,
     mount: crate::config::Mount,
 ) -> Result<Arc<Mount>> {
+    let copy_up = matches!(&mount.kind, MountKind::Tmpfs(o) | MountKind::Dev(o) if o.copy_up);
     let known = MountFlags::from_bits_truncate(mount.flags as u32);
     let is_dir = !matches!(&mount.kind, MountKind::Bind { is_dir: false, .. });
     let mut devices = false;
@@ -124,6 +134,9 @@ fn one(
     };
     let at = mount_point(fs, &mount.target, is_dir)?;
     let new = Mount::new(root, &mount.source, MountFlags::empty());
+    if copy_up {
+        super::copy_up::copy(&env(fs), &at, &new.root_path())?;
+    }
     fs.namespace().mount(&new, &at)?;
     if devices {
         dev::populate(&env(fs), &new.root_path(), &config.devices)?;
@@ -197,10 +210,20 @@ fn mask(fs: &FsContext, path: &[u8]) -> Result<()> {
             flags,
         )?
     } else {
-        let null = env(fs).resolve(&At::Cwd, b"/dev/null", WalkFlags::empty())?;
-        Mount::new(Arc::clone(&null.dentry), b"tmpfs", flags)
+        match env(fs).resolve(&At::Cwd, b"/dev/null", WalkFlags::empty()) {
+            Ok(null) => Mount::new(Arc::clone(&null.dentry), b"tmpfs", flags),
+            Err(_) => empty_file(fs, flags)?,
+        }
     };
     fs.namespace().mount(&mount, &place)
+}
+
+/// A file with nothing in it, of nobody's.
+fn empty_file(fs: &FsContext, flags: MountFlags) -> Result<Arc<Mount>> {
+    let holder = tmp::TmpFs::mount(tmp::Options::default(), MountFlags::empty())?;
+    let at = At::Dir(holder.root_path());
+    let file = names::mknod(&env(fs), &at, b"empty", libc::S_IFREG, Default::default())?;
+    Ok(Mount::new(Arc::clone(&file.dentry), b"tmpfs", flags))
 }
 
 /// linux.readonlyPaths: the same place once more, read-only.

@@ -7,7 +7,7 @@ use crate::net::{Shutdown, SockAddr, Socket, SocketFile, family};
 use crate::task::{Cx, Deadline};
 use crate::user::{UserAddr, UserRef};
 use crate::vfs::File;
-use arch::abi::{SO_PEERGROUPS, SOMAXCONN};
+use arch::abi::SO_PEERGROUPS;
 use arch::{Errno, Result};
 use std::sync::Arc;
 
@@ -141,8 +141,12 @@ pub fn bind(cx: &Cx, fd: Fd, addr: UserAddr, len: i32) -> Result<()> {
 /// listen(2). The backlog is cut to net.core.somaxconn, a negative one too.
 pub fn listen(cx: &Cx, fd: Fd, backlog: i32) -> Result<()> {
     let open = open(cx, fd)?;
-    open.socket
-        .listen(cx, backlog.cast_unsigned().min(SOMAXCONN as u32))
+    open.socket.listen(
+        cx,
+        backlog
+            .cast_unsigned()
+            .min(cx.kernel().net.config.somaxconn.get()),
+    )
 }
 
 /// accept4(2).

@@ -115,8 +115,9 @@ pub async fn clone(cx: &Cx, req: CloneRequest) -> Result<Pid> {
         let privileged = creds.uid == 0
             || creds.has_cap(super::cap::SYS_RESOURCE)
             || creds.has_cap(super::cap::SYS_ADMIN);
+        let most = tree.most.map_or(MAX_TASKS, |n| MAX_TASKS.min(n as usize));
         let all = tree.tasks.len() + tree.being_made.len();
-        if !privileged && tree.count_of(creds.uid) >= limit || all >= MAX_TASKS {
+        if !privileged && tree.count_of(creds.uid) >= limit || all >= most {
             return Err(Errno::EAGAIN);
         }
         let pid = if req.set_tid == 0 {

@@ -72,6 +72,8 @@ pub struct Tasks {
     last_pid: Pid,
     /// Processes that have not ended.
     pub(crate) live_processes: usize,
+    /// Most tasks that there may be, if fewer than usual (pids.max of cgroups).
+    pub(crate) most: Option<u64>,
     /// Real users of tasks that are being made: no more of them than fit may begin, however many begin at once.
     pub(crate) being_made: Vec<u32>,
 }

@@ -65,7 +65,6 @@ const VALUES: &[(&str, Make)] = &[
     ("kernel/yama/ptrace_scope", |_| "0".into()),
     ("net/core/rmem_default", |_| "212992".into()),
     ("net/core/rmem_max", |_| "212992".into()),
-    ("net/core/somaxconn", |_| "4096".into()),
     ("net/core/wmem_default", |_| "212992".into()),
     ("net/core/wmem_max", |_| "212992".into()),
     ("net/ipv4/ip_forward", |_| "0".into()),

@@ -46,6 +46,11 @@ pub struct Config {
     pub fin_timeout: Tunable,
     /// net.ipv4.tcp_fastopen: 1, as client.
     pub fastopen: Tunable,
+    /// net.core.somaxconn: greatest backlog of listen(2).
+    pub somaxconn: Tunable,
+    /// net.ipv4.ping_group_range: first and last group that may make ICMP sockets. There are none yet, so nobody asks.
+    pub ping_low: Tunable,
+    pub ping_high: Tunable,
     /// net.ipv6.bindv6only.
     pub bindv6only: Tunable,
 }
@@ -64,6 +69,9 @@ impl Default for Config {
             fin_timeout: Tunable::new(60),
             fastopen: Tunable::new(1),
             bindv6only: Tunable::new(0),
+            somaxconn: Tunable::new(4096),
+            ping_low: Tunable::new(1),
+            ping_high: Tunable::new(0),
         }
     }
 }
@@ -132,6 +140,20 @@ macro_rules! sysctls {
                     _ => Err(Errno::EINVAL),
                 },
             },
+            Sysctl {
+                name: "net/ipv4/ping_group_range",
+                read: |c| format!("{}\t{}", c.ping_low.get(), c.ping_high.get()),
+                write: |c, given| match *given {
+                    // The kernel turns a range the wrong way round into the empty one.
+                    [low, high] if high <= i32::MAX as u32 => {
+                        let (low, high) = if low <= high { (low, high) } else { (1, 0) };
+                        c.ping_low.set(low);
+                        c.ping_high.set(high);
+                        Ok(())
+                    }
+                    _ => Err(Errno::EINVAL),
+                },
+            },
             $(Sysctl {
                 name: $name,
                 read: |c| c.$field.get().to_string(),
@@ -142,6 +164,7 @@ macro_rules! sysctls {
 }
 
 sysctls! {
+    "net/core/somaxconn" somaxconn 0 2147483647;
     "net/ipv4/ip_default_ttl" default_ttl 1 255;
     "net/ipv4/ip_unprivileged_port_start" unprivileged_port_start 0 65535;
     "net/ipv4/tcp_fastopen" fastopen 0 1;
