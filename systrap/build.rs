@@ -34,6 +34,7 @@ fn main() {
         ("RESTORER", "stub_restorer"),
         ("ENTRY", "stub_entry"),
         ("BOOT", "stub_boot1"),
+        ("FAST", "stub_fast"),
     ] {
         let at = blob
             .symbols

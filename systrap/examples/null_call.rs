@@ -1,5 +1,5 @@
 //! Round trip of a system call that does nothing, application to Sentry and
-//! back: `cargo run --release -p systrap --example null_call [CALLS]`.
+//! back: `cargo run --release -p systrap --example null_call [CALLS] [patched]`.
 
 #![expect(unsafe_code, reason = "machine code as test programs")]
 
@@ -17,7 +17,8 @@ fn main() {
         .nth(1)
         .and_then(|a| a.parse().ok())
         .unwrap_or(200_000);
-    let mut vm = Vm::new();
+    let patched = std::env::args().any(|a| a == "patched");
+    let mut vm = if patched { Vm::patching() } else { Vm::new() };
     let mut p = vm.start(looping());
     let mut best = f64::MAX;
     let mut all = Vec::new();
@@ -28,6 +29,7 @@ fn main() {
             vm.platform.wait(0, &mut vm.tokens);
             if vm.tokens.pop().is_some() {
                 p.thread.event();
+                vm.patch(&mut p);
                 p.thread.set_return(0);
                 p.thread.resume();
             }

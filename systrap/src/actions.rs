@@ -4,6 +4,7 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 use crate::layout::{PAGE, TASK_SIZE};
+use crate::site::Plan;
 use crate::proto::*;
 use crate::thread::Thread;
 
@@ -281,6 +282,7 @@ impl Actions<'_> {
             }
             self.thread.space().set_vdso_moved(None);
         }
+        self.thread.space().patches.clear();
         self.munmap(0, TASK_SIZE)
     }
 
@@ -289,6 +291,19 @@ impl Actions<'_> {
             return false;
         };
         self.push(A_FORK, 0, [region, ctl, 0, 0, 0, 0])
+    }
+
+    /// Rewrites a call site: two entries.
+    pub(crate) fn patch(&mut self, area: u64, off: u64, plan: &Plan) -> bool {
+        if self.len() as u64 + 2 > ACTIONS_MAX {
+            return false;
+        }
+        let mut code = [0; 6];
+        for (word, bytes) in code.iter_mut().zip(plan.code.chunks_exact(8)) {
+            *word = u64::from_le_bytes(bytes.try_into().unwrap_or_default());
+        }
+        self.push(A_PATCH, 0, [area, off, plan.at, plan.old, plan.new, 0])
+            && self.push(A_CODE, 0, code)
     }
 
     pub(crate) fn thread(&mut self, slot: u32) -> bool {

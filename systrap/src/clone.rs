@@ -7,6 +7,7 @@ use std::sync::atomic::Ordering;
 use crate::layout::*;
 use crate::pool::Prepared;
 use crate::proto::*;
+use crate::thread::Full;
 use crate::{AddressSpace, Thread};
 
 /// In a slot's tid word: the host thread doesn't exist yet.
@@ -37,6 +38,7 @@ impl Thread {
         crate::counters::count(&core.counts.forks);
         let space = AddressSpace::new(&core, region, ours, self.index, Arc::downgrade(&self.space));
         space.set_vdso_moved(self.space.vdso_moved());
+        space.patches.copy_from(&self.space.patches);
         let mut thread = Thread::new(space.clone(), self.index, self.frame);
         self.inherit(&mut thread);
         Ok((space, thread))
@@ -83,12 +85,21 @@ impl Thread {
         }
         let mut thread = Thread::new(self.space.clone(), index, self.frame);
         self.inherit(&mut thread);
+        // A new host thread has no alternate stack until sigreturn sets it.
+        thread.complete(Full::Live);
         Ok(thread)
     }
 
     /// Segment bases: the host thread has its parent's as they will be when
     /// it is made; set them explicitly.
     fn inherit(&self, child: &mut Thread) {
+        child.space.region.st32(
+            child.base + S_MODE,
+            if self.fast { MODE_FAST } else { MODE_SIGNAL },
+        );
+        child.fast = self.fast;
+        child.full = self.full;
+        child.rip_set = true;
         child.fs_base = self.fs_base;
         child.gs_base = self.gs_base;
         child.flags = RF_SET_FS | RF_SET_GS;

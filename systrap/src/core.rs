@@ -73,6 +73,8 @@ pub(crate) struct Core {
     /// Threads that run user code now (in-stub waits included).
     pub running: AtomicU32,
     pub fsgsbase: bool,
+    /// `Options::patch_after`.
+    pub patch_after: Option<u32>,
     /// Lengths of the host's vDSO mappings, in order.
     pub vdso_parts: Vec<u64>,
 }
@@ -106,8 +108,15 @@ impl Core {
             frame: OnceLock::new(),
             running: AtomicU32::new(0),
             fsgsbase,
+            // Segment bases must be cheap to set, and to read.
+            patch_after: opts.patch_after.filter(|_| fsgsbase),
             vdso_parts,
         })
+    }
+
+    /// The shape of frames, if call sites are patched.
+    pub fn patching(&self) -> Option<&FrameShape> {
+        self.patch_after.and(self.frame.get())
     }
 
     /// Hands out a token without an event of the stub's.

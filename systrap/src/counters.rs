@@ -22,6 +22,11 @@ macro_rules! counters {
 counters! {
     /// Events taken from stubs.
     traps,
+    /// System calls that came as SIGSYS, and those that came without a signal.
+    sigsys,
+    fast_calls,
+    /// Call sites that were rewritten.
+    patched,
     /// Stubs woken from their sleep by a resume.
     wakes,
     /// Times a worker slept.

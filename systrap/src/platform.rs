@@ -21,6 +21,10 @@ pub struct Options {
     /// Don't use FSGSBASE even if the host has it: segment bases are then set
     /// by arch_prctl(2), as on hosts without. For tests.
     pub no_fsgsbase: bool,
+    /// Rewrite a call site once it has trapped so many times (at least one) in
+    /// its process, so that it enters the stub without a signal. None: never.
+    /// Needs FSGSBASE; without, nothing is rewritten.
+    pub patch_after: Option<u32>,
 }
 
 /// All stub processes of one sandbox. Send + Sync; used as `Arc<Platform>`.

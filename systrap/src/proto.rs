@@ -20,6 +20,9 @@ pub const S_FUTEX_WAIT: u64 = 0x0c;
 /// stub, private to it: a kick came when the thread could not report it.
 pub const S_KICK_SEEN: u64 = 0x10;
 
+/// stub, private to it: `MODE_*`, how it was entered.
+pub const S_MODE: u64 = 0x14;
+
 /// stub: `EV_*`.
 pub const S_KIND: u64 = 0x40;
 /// stub: host signal number for `EV_SIGNAL`.
@@ -57,6 +60,10 @@ pub const S_START_FRAME: u64 = 0xa8;
 pub const S_KICK_WANTED: u64 = 0xac;
 /// sentry: 1 to be asked about every call, the stub's own included.
 pub const S_ASK_ALL: u64 = 0xb0;
+/// sentry: `MAGIC` in slots that patched call sites may enter by, and the
+/// address of the frame that the entry fills.
+pub const S_MAGIC: u64 = 0xb4;
+pub const S_FAST_FRAME: u64 = 0xb8;
 
 /// sentry: identity cache; valid flag, then pid, tid, uid, euid, gid, egid.
 pub const S_ID_VALID: u64 = 0xc0;
@@ -105,6 +112,16 @@ pub const ST_GO: u32 = 3;
 /// `EXIT_THREAD` of a process's first thread: nothing more will come.
 pub const ST_PARKED_FOREVER: u32 = 4;
 
+/// `S_MODE`: by a signal. The kick is blocked while the stub works, the frame
+/// is the kernel's, and the way back is sigreturn.
+pub const MODE_SIGNAL: u32 = 0;
+/// From a patched call site: nothing is blocked (a kick that comes is noted in
+/// `S_KICK_SEEN`), the frame has general registers only, the FPU state is
+/// where it was, and the way back is a jump.
+pub const MODE_FAST: u32 = 1;
+/// `S_MAGIC`: the segment base is this slot's.
+pub const MAGIC: u32 = 0x51a7_c0de;
+
 // ---- event kinds ---------------------------------------------------------
 
 /// A host signal: SIGSYS, a fault, or the kick.
@@ -130,6 +147,10 @@ pub const RF_REPARK: u32 = 4;
 pub const RF_WAKE_STATE: u32 = 8;
 /// Answer the trapped call after all, as without `S_ASK_ALL`.
 pub const RF_OWN_CALL: u32 = 16;
+/// Go on as if entered by a signal (the Sentry has completed the frame)…
+pub const RF_FULL: u32 = 32;
+/// … and save the FPU state in it first.
+pub const RF_XSAVE: u32 = 64;
 
 // ---- actions -----------------------------------------------------------------
 
@@ -165,6 +186,14 @@ pub const A_FORK: u32 = 15;
 pub const A_THREAD: u32 = 16;
 /// addr, len, offset in slot of the result vector
 pub const A_MINCORE: u32 = 17;
+/// Rewrites a call site; never fails. Start of the trampolines, offset of this
+/// one, address, old and new value of the 8 bytes with the call. Its code is
+/// in the arguments of the next entry, an `A_CODE`.
+pub const A_PATCH: u32 = 18;
+pub const A_CODE: u32 = 19;
+/// Bytes of a trampoline, and of all those near one text.
+pub const CODE: u64 = 48;
+pub const CODE_AREA: u64 = 0x1_0000;
 
 /// In an action's flags: an error doesn't stop the list.
 pub const AF_IGNORE: u32 = 1;
@@ -248,6 +277,8 @@ pub const F_TRAPNO: u64 = F_GREGS + 160;
 pub const F_OLDMASK: u64 = F_GREGS + 168;
 pub const F_CR2: u64 = F_GREGS + 176;
 pub const F_FPSTATE: u64 = F_GREGS + 184;
+/// In an FPU state's `sw_reserved`: the features that it has.
+pub const FP_XFEATURES: u64 = 464 + 8;
 pub const F_SIGMASK: u64 = F_UC + 296;
 /// siginfo_t
 pub const F_INFO: u64 = F_UC + 304;

@@ -4,6 +4,7 @@ use std::io;
 
 use crate::layout::{REGION, SLOT_STRIDE};
 use crate::proto::*;
+use crate::thread::Full;
 use crate::{Regs, Thread};
 
 impl Thread {
@@ -11,6 +12,9 @@ impl Thread {
     pub fn regs(&self) -> Regs {
         let greg = |off| self.ld64(self.frame + off);
         let seg = |off| self.space.region.ld16(self.base + self.frame + off);
+        if self.fast && self.full == Full::No {
+            return self.fast_regs();
+        }
         Regs {
             r15: greg(F_R15),
             r14: greg(F_R14),
@@ -27,7 +31,7 @@ impl Thread {
             rdx: greg(F_RDX),
             rsi: greg(F_RSI),
             rdi: greg(F_RDI),
-            rip: greg(F_RIP),
+            rip: self.shown(greg(F_RIP)),
             rflags: greg(F_RFLAGS),
             rsp: greg(F_RSP),
             cs: seg(F_CS),
@@ -40,6 +44,8 @@ impl Thread {
     /// Takes effect at the next resume. A non-canonical base is ignored.
     pub fn set_regs(&mut self, r: &Regs) {
         let frame = self.frame;
+        self.complete_for(r);
+        self.rip_set = true;
         for (off, v) in [
             (F_R15, r.r15),
             (F_R14, r.r14),
@@ -81,11 +87,15 @@ impl Thread {
 
     /// The FPU state of the trapped frame in the layout of a signal frame's
     /// `fpstate` (xsave area with `sw_reserved`, final magic included). Empty
-    /// if the application's frame has none that makes sense.
+    /// if the application's frame has none that makes sense, or if it is still
+    /// in the registers ([`Thread::needs_fetch`]).
     pub fn fpstate(&self) -> Vec<u8> {
         let Some(shape) = self.space.core.frame.get() else {
             return Vec::new();
         };
+        if self.fast && self.full != Full::Given {
+            return Vec::new();
+        }
         let at = self.ld64(self.frame + F_FPSTATE);
         let slot = REGION + self.base;
         let len = shape.initial.len();
@@ -113,6 +123,7 @@ impl Thread {
             fp
         };
         shape.check(fp)?;
+        self.complete(Full::Given);
         // Behind this frame as the kernel would lay it out.
         let off = u64::from(shape.fp) - u64::from(shape.frame) + self.frame;
         if off + fp.len() as u64 > SLOT_STRIDE {

@@ -13,6 +13,7 @@ use crate::core::{Core, Known};
 use crate::counters::count;
 use crate::layout::*;
 use crate::mem::Shared;
+use crate::patch::Patches;
 use crate::proto::*;
 use crate::slot::{SlotTable, owner};
 use crate::sys::{self, Hello};
@@ -92,6 +93,8 @@ pub struct AddressSpace {
     tickets: Mutex<u32>,
     /// Where the vDSO was moved to; 0 while it is in its place.
     vdso_at: AtomicU64,
+    /// Rewritten call sites.
+    pub(crate) patches: Patches,
     /// The zygote: workers don't look at its ring.
     hidden: AtomicBool,
     this: Weak<AddressSpace>,
@@ -130,6 +133,7 @@ impl AddressSpace {
             in_active: AtomicBool::new(false),
             tickets: Mutex::new(0),
             vdso_at: AtomicU64::new(0),
+            patches: Patches::default(),
             hidden: AtomicBool::new(false),
             this: this.clone(),
             parent,

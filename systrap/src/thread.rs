@@ -45,8 +45,28 @@ pub struct Thread {
     pub(crate) flags: u32,
     pub(crate) fs_base: u64,
     pub(crate) gs_base: u64,
+    /// The frame has no FPU state: it is from a patched call site.
+    pub(crate) fast: bool,
+    /// What makes it a whole one at the next resume.
+    pub(crate) full: Full,
+    /// The frame's `rip` was set by us.
+    pub(crate) rip_set: bool,
+    /// A rewriting on the list makes this address one to go around.
+    pub(crate) unsure: Option<u64>,
     /// An event that the stub has no part in.
     instead: Option<Event>,
+}
+
+/// How a frame from a patched call site becomes one as of a signal.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Full {
+    /// It needn't.
+    #[default]
+    No,
+    /// With the FPU state as it is; the stub adds it.
+    Live,
+    /// With the FPU state that is in the frame.
+    Given,
 }
 
 impl Thread {
@@ -55,16 +75,26 @@ impl Thread {
         space.handles.fetch_add(1, Ordering::SeqCst);
         let slot = space.slots.get_or_make(index);
         slot.owner.store(owner::SENTRY, Ordering::Release);
+        let base = u64::from(index) * SLOT_STRIDE;
+        if let Some(shape) = space.core.patching() {
+            let at = REGION + base + u64::from(shape.frame);
+            space.region.st64(base + S_FAST_FRAME, at);
+            space.region.st32(base + S_MAGIC, MAGIC);
+        }
         Thread {
             space,
             index,
-            base: u64::from(index) * SLOT_STRIDE,
+            base,
             frame,
             pending: Pending::default(),
             pieces: Pieces::default(),
             flags: 0,
             fs_base: 0,
             gs_base: 0,
+            fast: false,
+            full: Full::No,
+            rip_set: false,
+            unsure: None,
             instead: None,
         }
     }
@@ -183,8 +213,18 @@ impl Thread {
         self.frame = frame;
         if self.space.core.fsgsbase {
             self.fs_base = self.ld64(S_FS);
-            self.gs_base = self.ld64(S_GS);
+            // The slot's own address stands for an unused base.
+            self.gs_base = match self.ld64(S_GS) {
+                gs if self.space.core.patching().is_some() && gs == REGION + self.base => 0,
+                gs => gs,
+            };
         }
+        self.full = Full::No;
+        self.rip_set = false;
+        self.fast = match self.space.core.patching() {
+            Some(shape) => frame == shape.frame.into() && self.ld32(S_MODE) == MODE_FAST,
+            None => false,
+        };
         let kind = self.ld32(S_KIND);
         let signo = self.ld32(S_SIGNO);
         let count = if kind == EV_SIGNAL {
@@ -205,10 +245,20 @@ impl Thread {
         if !self.pieces.take(pieces) {
             return Err("a prefetched piece outside the window");
         }
+        self.patch_is_done(kind != EV_ACTION_FAILED);
+        if kind == EV_SIGNAL && !self.fast && self.settle(signo) {
+            return Ok(Event::Kick);
+        }
         match kind {
             EV_SIGNAL => match signo.cast_signed() {
                 libc::SIGSYS => {
                     let (nr, arch, args) = self.call()?;
+                    let counts = &self.space.core.counts;
+                    crate::counters::count(if self.fast {
+                        &counts.fast_calls
+                    } else {
+                        &counts.sigsys
+                    });
                     Ok(Event::Syscall { nr, args, arch })
                 }
                 signo if signo == SIG_KICK.cast_signed() => Ok(Event::Kick),
@@ -312,14 +362,24 @@ impl Thread {
             self.answer_dead(ends);
             return;
         }
-        self.st32(S_FLAGS, flags | self.flags);
+        let full = match self.full {
+            Full::No => 0,
+            Full::Live => RF_FULL | RF_XSAVE,
+            Full::Given => RF_FULL,
+        };
+        self.st32(S_FLAGS, flags | self.flags | full);
         if self.flags & RF_SET_FS != 0 {
             self.st64(S_NEW_FS, self.fs_base);
         }
         if self.flags & RF_SET_GS != 0 {
-            self.st64(S_NEW_GS, self.gs_base);
+            let own = self.gs_base == 0 && self.space.core.patching().is_some();
+            let base = if own { REGION + self.base } else { self.gs_base };
+            self.st64(S_NEW_GS, base);
         }
         self.flags = 0;
+        if !self.fast || self.rip_set {
+            self.lead_around();
+        }
         let queued = self.pieces.queued.len();
         self.st32(S_WB_COUNT, queued as u32);
         for i in 0..queued {

@@ -31,6 +31,9 @@ mod blob {
     pub static BYTES: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/stub.bin"));
 }
 
+/// Where patched call sites enter the stub.
+pub(crate) const FAST_ENTRY: u64 = TEXT + blob::FAST;
+
 /// A fresh region, sealed against resizing.
 pub(crate) fn region_memfd() -> io::Result<OwnedFd> {
     let fd = sys::memfd(c"runsc-region", REGION_LEN)?;

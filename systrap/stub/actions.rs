@@ -47,7 +47,14 @@ fn receive(slot: u64, buf: u64, n: u64) -> bool {
     st64(buf + 48, 0);
     st64(iov, buf + 72);
     st64(iov + 8, 1);
-    let r = call(NR_RECVMSG, CTL_FD, buf, 0, 0, 0, 0);
+    let mut r;
+    loop {
+        r = call(NR_RECVMSG, CTL_FD, buf, 0, 0, 0, 0);
+        // A kick can come here if the stub was entered from a patched site.
+        if r != -(EINTR as i64) {
+            break;
+        }
+    }
     add32(REGION + P_TURN, 1);
     // cmsg_len covers the header and all descriptors, or they did not all fit.
     r == 1 && ld64(buf + 40) >= 16 && ld64(control) == 16 + 4 * n
@@ -145,6 +152,11 @@ fn one(slot: u64, frame: u64, a: u64, fds: u64, n_fds: u64) -> i64 {
                 0
             }
         }
+        A_PATCH => {
+            patch(a, &arg);
+            0
+        }
+        A_CODE => 0,
         A_FUTEX_WAKE => call(NR_FUTEX, arg(0), arg(2), arg(1), 0, 0, 0),
         A_FUTEX_WAIT => {
             let ns = arg(4);
@@ -187,5 +199,25 @@ fn one(slot: u64, frame: u64, a: u64, fds: u64, n_fds: u64) -> i64 {
             thread(stack, child + S_TID)
         }
         _ => -(EPERM as i64),
+    }
+}
+
+/// A_PATCH: the code of the trampoline, then the jump to it. Whatever fails,
+/// the call site is as good as before.
+fn patch(a: u64, arg: &impl Fn(u64) -> u64) {
+    const RX: u64 = 5;
+    const RWX: u64 = 7;
+    let (area, at) = (arg(0), arg(2));
+    let code = a + ACTION + 8;
+    let page = at & !(PAGE - 1);
+    // Executable all the time: other threads may be in there.
+    if call(NR_MPROTECT, area, CODE_AREA, RWX, 0, 0, 0) != 0 {
+        return;
+    }
+    let left = copy(area + arg(1), code, CODE);
+    call(NR_MPROTECT, area, CODE_AREA, RX, 0, 0, 0);
+    if left == 0 && call(NR_MPROTECT, page, PAGE, RWX, 0, 0, 0) == 0 {
+        app_cas64(at, arg(3), arg(4));
+        call(NR_MPROTECT, page, PAGE, RX, 0, 0, 0);
     }
 }

@@ -2,7 +2,9 @@
 //! go through a stack or whose instruction range matters.
 
 use crate::layout::{REGION, REGION_LEN, SLOT_STRIDE};
-use crate::proto::{CLONE_FORK, CLONE_THREAD, CTL_FD, KICK_MASK, S_START_FRAME};
+use crate::proto::{
+    CLONE_FORK, CLONE_THREAD, CTL_FD, KICK_MASK, S_KICK_SEEN, S_MODE, S_START_FRAME,
+};
 use core::arch::{asm, global_asm};
 
 // Signal entry. The kernel gives rdi = signal, rsp = frame (with the return
@@ -85,7 +87,7 @@ global_asm!(
     "mov rsp, rsi",
     "and rsp, -16",
     "call stub_start",
-    "jmp stub_return",
+    "jmp stub_leave",
     "9:",
     "mov edi, 99",
     "mov eax, 231",
@@ -118,6 +120,8 @@ global_asm!(
 // Runs a futex wait with the kick unblocked. The kick's handler tells by the
 // instruction pointer whether the wait had begun or ended:
 // [begin, after) not begun; after with EINTR: interrupted; [after, end] done.
+// A stub that was entered from a patched call site has the kick unblocked all
+// the time, and looks for one that came before the range.
 global_asm!(
     ".globl stub_futex_sleep",
     "stub_futex_sleep:",
@@ -133,6 +137,10 @@ global_asm!(
     "mov r13, rcx",
     "mov r14, r8",
     "mov r15, r9",
+    "mov rax, rsp",
+    "and rax, -{stride}",
+    "cmp dword ptr [rax + {mode}], 0",
+    "jne stub_futex_begin",
     "mov edi, 1", // SIG_UNBLOCK
     "lea rsi, [rip + stub_kick_mask]",
     "xor edx, edx",
@@ -141,8 +149,16 @@ global_asm!(
     "syscall",
     ".globl stub_futex_begin",
     "stub_futex_begin:",
-    "mov rdi, rbx",
     "mov rsi, rbp",
+    "mov rax, rsp",
+    "and rax, -{stride}",
+    "mov ebp, [rax + {mode}]",
+    "test ebp, ebp",
+    "jz 8f",
+    "cmp dword ptr [rax + {kick_seen}], 0",
+    "jne stub_futex_interrupted",
+    "8:",
+    "mov rdi, rbx",
     "mov rdx, r12",
     "mov r10, r13",
     "mov r8, r14",
@@ -152,6 +168,8 @@ global_asm!(
     ".globl stub_futex_after",
     "stub_futex_after:",
     "mov rbx, rax",
+    "test ebp, ebp",
+    "jnz stub_futex_end",
     "xor edi, edi", // SIG_BLOCK
     "lea rsi, [rip + stub_kick_mask]",
     "xor edx, edx",
@@ -179,6 +197,9 @@ global_asm!(
     "stub_kick_mask:",
     ".quad {mask}",
     mask = const KICK_MASK,
+    stride = const SLOT_STRIDE,
+    mode = const S_MODE,
+    kick_seen = const S_KICK_SEEN,
 );
 
 // Accesses to application memory. No stack use inside the range; rcx is what
@@ -191,6 +212,7 @@ global_asm!(
 // fn stub_load32(addr) -> value, or bit 63 on a fault
 // fn stub_store32(addr, value) -> 0, or nonzero on a fault
 // fn stub_cas32(addr, old, new) -> seen, or bit 63 on a fault
+// fn stub_cas64(addr, old, new): nothing on a fault
 global_asm!(
     ".globl stub_copy",
     "stub_copy:",
@@ -252,6 +274,13 @@ global_asm!(
     "lock cmpxchg [rdi], r8d",
     "mov eax, eax",
     "ret",
+    "stub_cas64:",
+    "mov rax, rsi",
+    "mov r8, rdx",
+    "xor ecx, ecx",
+    "xor edx, edx",
+    "lock cmpxchg [rdi], r8",
+    "ret",
     ".globl stub_fix_end",
     "stub_fix_end:",
     ".globl stub_fix_out",
@@ -285,6 +314,7 @@ label!(futex_begin);
 label!(futex_after);
 label!(futex_end);
 label!(futex_interrupted);
+label!(kick_mask);
 
 /// Set by the fault fix-up in what the copies return.
 pub const FAULTED: u64 = 1 << 63;
@@ -360,6 +390,16 @@ pub fn app_cas32(addr: u64, old: u32, new: u32) -> u64 {
             inout("rdx") new as u64 => _, out("rcx") _, out("r8") _, out("rax") r);
     }
     r
+}
+
+/// Compare and swap of 8 bytes that lie in one cache line.
+#[inline(always)]
+pub fn app_cas64(addr: u64, old: u64, new: u64) {
+    // SAFETY: as copy.
+    unsafe {
+        asm!("call stub_cas64", in("rdi") addr, in("rsi") old,
+            inout("rdx") new => _, out("rcx") _, out("r8") _, out("rax") _);
+    }
 }
 
 /// Forks; in the parent, the child's pid or -errno. Doesn't return in the

@@ -2,6 +2,7 @@
 
 use crate::actions;
 use crate::asm::*;
+use crate::fast;
 use crate::futex::{self, Futex};
 use crate::layout::*;
 use crate::prefetch;
@@ -12,7 +13,7 @@ use core::arch::asm;
 const SIGBUS: u64 = 7;
 const SIGKILL: u64 = 9;
 const SIGSEGV: u64 = 11;
-const SIGSYS: u64 = 31;
+pub const SIGSYS: u64 = 31;
 const EINTR: u64 = -4i64 as u64;
 
 /// Every signal comes here. Returns the frame to return through.
@@ -20,9 +21,10 @@ const EINTR: u64 = -4i64 as u64;
 extern "C" fn stub_handler(signo: u64, frame: u64) -> u64 {
     let slot = frame & !(SLOT_STRIDE - 1);
     let rip = ld64(frame + F_RIP);
-    if rip.wrapping_sub(TEXT) < TEXT_MAX {
+    if rip.wrapping_sub(TEXT) < TEXT_MAX && !fast::at_edge(signo, frame, slot, rip) {
         return in_stub(signo, frame, slot, rip);
     }
+    st32(slot + S_MODE, MODE_SIGNAL);
     let mut kind = EV_SIGNAL;
     if signo == SIGSYS {
         kind = trapped_call(slot, frame);
@@ -64,7 +66,16 @@ fn in_stub(signo: u64, frame: u64, slot: u64, rip: u64) -> u64 {
         } else {
             st32(slot + S_KICK_SEEN, 1);
         }
-        st64(frame + F_SIGMASK, ld64(frame + F_SIGMASK) | KICK_MASK);
+        if ld32(slot + S_MODE) != MODE_FAST {
+            st64(frame + F_SIGMASK, ld64(frame + F_SIGMASK) | KICK_MASK);
+        }
+        return frame;
+    }
+    if signo == SIG_KICK as u64 && ld32(slot + S_MODE) == MODE_FAST {
+        st32(slot + S_KICK_SEEN, 1);
+        return frame;
+    }
+    if (signo == SIGSEGV || signo == SIGBUS) && fast::not_ours(frame, rip) {
         return frame;
     }
     die(signo)
@@ -73,7 +84,7 @@ fn in_stub(signo: u64, frame: u64, slot: u64, rip: u64) -> u64 {
 /// A system call: 0 if it was answered here, else the event to publish, with
 /// its input prefetched.
 #[inline(always)]
-fn trapped_call(slot: u64, frame: u64) -> u32 {
+pub fn trapped_call(slot: u64, frame: u64) -> u32 {
     st32(slot + S_PF_COUNT, 0);
     if ld32(frame + F_SI_ARCH) != AUDIT_ARCH_X86_64 {
         return EV_SIGNAL;
@@ -127,7 +138,7 @@ fn identity(nr: u64) -> u64 {
 }
 
 /// Publishes an event and rings, but doesn't wait.
-fn publish(slot: u64, kind: u32, signo: u32, frame: u64) {
+pub fn publish(slot: u64, kind: u32, signo: u32, frame: u64) {
     st32(slot + S_KIND, kind);
     st32(slot + S_SIGNO, signo);
     st32(slot + S_FRAME, (frame - slot) as u32);
@@ -159,12 +170,16 @@ fn publish(slot: u64, kind: u32, signo: u32, frame: u64) {
 }
 
 /// The Sentry has answered: does what it says; the frame to go on with.
-fn answered(slot: u64, frame: u64) -> u64 {
+pub fn answered(slot: u64, frame: u64) -> u64 {
     loop {
         if ld32(REGION + P_KILL) != 0 {
             die(SIGKILL);
         }
         let flags = ld32(slot + S_FLAGS);
+        // Whatever else happens: what is published next has them.
+        if flags & (RF_SET_FS | RF_SET_GS) != 0 {
+            set_bases(slot, flags);
+        }
         let mut kind = 0;
         if ld32(slot + S_ACTIONS) != 0 {
             kind = actions::run(slot, frame);
@@ -172,13 +187,13 @@ fn answered(slot: u64, frame: u64) -> u64 {
         if kind == 0 && ld32(slot + S_WB_COUNT) != 0 && !write_back(slot) {
             kind = EV_WB_FAULT;
         }
+        if kind == 0 && flags & RF_FULL != 0 {
+            fast::complete(slot, frame, flags);
+        }
         if kind == 0 && flags & RF_REPARK != 0 {
             kind = EV_PARKED;
         }
         if kind == 0 {
-            if flags & (RF_SET_FS | RF_SET_GS) != 0 {
-                set_bases(slot, flags);
-            }
             if flags & RF_OWN_CALL != 0 {
                 st32(slot + S_PF_COUNT, 0);
                 kind = own_call(slot, frame);
@@ -248,7 +263,7 @@ fn write_back(slot: u64) -> bool {
 
 /// Waits until the Sentry has answered. See policy.rs for who spins and who
 /// sleeps.
-fn wait_go(slot: u64) {
+pub fn wait_go(slot: u64) {
     let hot = ld32(DOORBELL + D_HOT);
     if hot != 0 && hot != cpu() + 1 {
         let budget = ld32(DOORBELL + D_SPIN) as u64;

@@ -24,6 +24,7 @@ mod proto;
 mod actions;
 mod asm;
 mod boot;
+mod fast;
 mod futex;
 mod handler;
 mod prefetch;

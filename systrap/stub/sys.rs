@@ -99,6 +99,7 @@ pub fn die(why: u64) -> ! {
 pub const NR_MMAP: u64 = 9;
 pub const NR_MPROTECT: u64 = 10;
 pub const NR_MUNMAP: u64 = 11;
+pub const NR_RT_SIGPROCMASK: u64 = 14;
 pub const NR_SCHED_YIELD: u64 = 24;
 pub const NR_MREMAP: u64 = 25;
 pub const NR_MSYNC: u64 = 26;
@@ -114,6 +115,7 @@ pub const NR_EXIT_GROUP: u64 = 231;
 pub const NR_CLOSE_RANGE: u64 = 436;
 
 pub const EPERM: u32 = 1;
+pub const EINTR: u32 = 4;
 pub const EAGAIN: u32 = 11;
 pub const EFAULT: u32 = 14;
 pub const EINVAL: u32 = 22;

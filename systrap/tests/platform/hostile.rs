@@ -180,7 +180,7 @@ fn random_jumps_into_stub_text() {
         let fill = [0, DATA, layout::REGION + 0x1_0000, x][(x >> 40) as usize % 4];
         jump(
             &mut vm,
-            layout::TEXT + x % 0x2c00,
+            layout::TEXT + x % 0x3600,
             layout::REGION + 0x1_f000,
             fill,
         );
@@ -424,7 +424,7 @@ fn rogue_forks_end_with_their_parent() {
 code!(
     rogue,
     "mov r12, 0x7fff00010000",
-    "mov r13, 0xff31c38948050f", // syscall; mov rbx, rax; xor edi, edi
+    "mov r13, 0xed85c38948050f", // syscall; mov rbx, rax; test ebp, ebp
     "mov r11, 0xffffffffffffff",
     "2:",
     "mov rax, [r12]",

@@ -12,6 +12,7 @@ mod futexes;
 mod hostile;
 mod kicks;
 mod memory;
+mod patches;
 mod runner;
 mod states;
 mod support;
@@ -36,6 +37,7 @@ fn main() -> std::process::ExitCode {
         hostile::TESTS,
         kicks::TESTS,
         memory::TESTS,
+        patches::TESTS,
         states::TESTS,
         threads::TESTS,
     ]

@@ -4,14 +4,17 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use systrap::{AddressSpace, Event, Options, Platform, Thread, Token};
+use systrap::{AddressSpace, Event, Options, Patched, Platform, Thread, Token};
 
 /// Where test code is loaded, its data page, and the end of its stack.
 pub const CODE: u64 = 0x40_0000;
 pub const DATA: u64 = 0x80_0000;
 pub const STACK_END: u64 = 0xa0_0000;
+/// Room for trampolines.
+pub const AREA: u64 = 0x20_0000;
 
 pub const RW: u32 = 3;
+pub const RX: u32 = 5;
 pub const RWX: u32 = 7;
 
 /// Machine code written with the assembler: `code!(name, "mov eax, 1", …)`
@@ -63,6 +66,21 @@ impl Vm {
         Vm::with(&Options::default())
     }
 
+    /// Rewrites call sites at their first trap ([`Vm::patch`]).
+    pub fn patching() -> Vm {
+        Vm::with(&Options {
+            patch_after: Some(1),
+            ..Options::default()
+        })
+    }
+
+    /// To be called between an event and the answer.
+    pub fn patch(&mut self, p: &mut Proc) -> Option<Patched> {
+        p.thread
+            .trap_site()
+            .map(|site| p.thread.patch(site, CODE..CODE + 0x1_0000))
+    }
+
     pub fn with(opts: &Options) -> Vm {
         let platform = Platform::new(opts).expect("platform");
         // SAFETY: a plain bit set, which the call fills.
@@ -96,6 +114,8 @@ impl Vm {
         assert!(a.mmap_anon(CODE, 0x1_0000, RWX, 0));
         assert!(a.mmap_anon(DATA, 0x1_0000, RW, 0));
         assert!(a.mmap_anon(STACK_END - 0x1_0000, 0x1_0000, RW, 0));
+        assert!(a.mmap_anon(AREA, systrap::code_area_len(), RX, 0));
+        thread.add_code_area(AREA);
         thread.perform();
         let mut p = Proc {
             space,

@@ -1,0 +1,321 @@
+//! Rewritten call sites of an address space.
+//!
+//! The Sentry counts a site's traps, and once there have been enough has the
+//! stub rewrite it: the trampoline first, then the jump to it (`A_PATCH`).
+//! site.rs says what is written.
+//!
+//! What an application sees of its threads is always the text as it was:
+//! [`Thread::shown`] and [`Thread::settle`] translate addresses in trampolines
+//! to it, [`Thread::lead_around`] the other way.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use parking_lot::RwLock;
+
+use crate::counters::count;
+use crate::layout::TASK_SIZE;
+use crate::proto::*;
+use crate::site::{AFTER, BEFORE, Form, Placed, Text};
+use crate::zygote::FAST_ENTRY;
+use crate::{AddressSpace, Thread};
+
+/// Sites that are counted in one address space.
+const SITES_MAX: usize = 8192;
+/// Trampolines start at multiples of this.
+const GRANULE: u64 = 16;
+
+/// Where a call has trapped often enough: `address` is that of the `syscall`
+/// instruction.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TrapSite {
+    pub address: u64,
+    nr: u64,
+}
+
+/// What became of a site.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Patched {
+    /// It is rewritten with the thread's next resume.
+    Queued,
+    /// It must stay as it is.
+    Refused,
+    /// There is no room for a trampoline within reach: give one
+    /// ([`Thread::add_code_area`]) and try again.
+    NeedsArea,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    Traps(u32),
+    Done,
+}
+
+#[derive(Clone, Default)]
+struct Area {
+    /// By offset.
+    code: BTreeMap<u64, Placed>,
+}
+
+#[derive(Clone, Copy)]
+struct Detour {
+    to: u64,
+    /// The trampoline is known to be there.
+    sure: bool,
+}
+
+#[derive(Clone, Default)]
+struct Inner {
+    sites: HashMap<u64, State>,
+    /// By start address.
+    areas: BTreeMap<u64, Area>,
+    /// Addresses where a thread can't go on since the text was rewritten.
+    detours: HashMap<u64, Detour>,
+}
+
+/// The sites of one address space. A fork shares the record until either side
+/// changes it.
+#[derive(Default)]
+pub(crate) struct Patches {
+    /// Whether there are areas. Written with the lock held.
+    some: AtomicBool,
+    inner: RwLock<Arc<Inner>>,
+}
+
+impl Patches {
+    fn change<T>(&self, f: impl FnOnce(&mut Inner) -> T) -> T {
+        let mut inner = self.inner.write();
+        let result = f(Arc::make_mut(&mut inner));
+        self.some.store(!inner.areas.is_empty(), Ordering::Release);
+        result
+    }
+
+    fn any(&self) -> bool {
+        self.some.load(Ordering::Acquire)
+    }
+
+    /// For a fork child.
+    pub fn copy_from(&self, parent: &Patches) {
+        *self.inner.write() = parent.inner.read().clone();
+        self.some.store(parent.any(), Ordering::Release);
+    }
+
+    pub fn clear(&self) {
+        *self.inner.write() = Arc::default();
+        self.some.store(false, Ordering::Release);
+    }
+
+    fn shown(&self, rip: u64) -> Option<u64> {
+        let inner = self.inner.read();
+        let (start, area) = inner.areas.range(..=rip).next_back()?;
+        let (at, placed) = area.code.range(..=rip - start).next_back()?;
+        let off = rip - start - at;
+        (off < CODE).then(|| placed.shown(off as usize))
+    }
+
+    fn detour(&self, rip: u64) -> Option<Detour> {
+        self.inner.read().detours.get(&rip).copied()
+    }
+
+    fn make_sure(&self, rip: u64) {
+        self.change(|inner| {
+            if let Some(d) = inner.detours.get_mut(&rip) {
+                d.sure = true;
+            }
+        });
+    }
+}
+
+impl Inner {
+    /// Takes room for a trampoline.
+    fn place(&mut self, text: &Text, form: Form) -> Option<(u64, u64)> {
+        for (start, area) in &mut self.areas {
+            let fits = |off: &u64| {
+                let before = area.code.range(..=off).next_back();
+                let after = area.code.range(off..).next();
+                before.is_none_or(|(at, _)| at + CODE <= *off)
+                    && after.is_none_or(|(at, _)| off + CODE <= *at)
+                    && text.reaches(form, start + off)
+            };
+            let mut offs = (0..=CODE_AREA - CODE).step_by(GRANULE as usize);
+            if let Some(off) = offs.find(fits) {
+                let site = text.addr;
+                area.code.insert(off, Placed { site, form });
+                return Some((*start, off));
+            }
+        }
+        None
+    }
+}
+
+impl AddressSpace {
+    /// The trampolines in `[start, end)` are gone, or will be, and the text of
+    /// sites there is another's. Call sites that lead to trampolines that are
+    /// gone are lost.
+    pub fn forget_code(&self, start: u64, end: u64) {
+        if !self.patches.any() {
+            return;
+        }
+        self.patches.change(|inner| {
+            inner
+                .areas
+                .retain(|at, _| *at >= end || at + CODE_AREA <= start);
+            inner.sites.retain(|at, _| !(start..end).contains(at));
+            inner.detours.retain(|at, _| !(start..end).contains(at));
+        });
+    }
+}
+
+impl Thread {
+    /// To be called once for a `Syscall` event: the site, if it has now trapped
+    /// as often as `Options::patch_after` says.
+    pub fn trap_site(&self) -> Option<TrapSite> {
+        let after = self.space.core.patch_after?;
+        if self.fast {
+            return None;
+        }
+        let address = self.ld64(self.frame + F_RIP).checked_sub(2)?;
+        let nr = self.ld32(self.frame + F_SI_SYSCALL);
+        let foreign = self.ld32(self.frame + F_SI_ARCH) != AUDIT_ARCH_X86_64;
+        if foreign || address >= TASK_SIZE - 2 || self.space.patches.shown(address + 2).is_some() {
+            return None;
+        }
+        // The common case by far, once a program runs.
+        if self.space.patches.inner.read().sites.get(&address) == Some(&State::Done) {
+            return None;
+        }
+        let enough = self.space.patches.change(|inner| {
+            if inner.sites.len() >= SITES_MAX {
+                return false;
+            }
+            let state = inner.sites.entry(address).or_insert(State::Traps(0));
+            let State::Traps(n) = state else { return false };
+            *n += 1;
+            if *n < after {
+                return false;
+            }
+            *state = State::Done;
+            true
+        });
+        enough.then_some(TrapSite {
+            address,
+            nr: nr.into(),
+        })
+    }
+
+    /// Has the stub rewrite a site at the next resume; to be called before
+    /// anything else is on the action list. `text`: the mapping that it is in,
+    /// private, readable and executable but not writable.
+    pub fn patch(&mut self, site: TrapSite, text: std::ops::Range<u64>) -> Patched {
+        let space = self.space.clone();
+        let from = site
+            .address
+            .saturating_sub(BEFORE as u64)
+            .max(text.start);
+        let to = (site.address + AFTER as u64).min(text.end);
+        if from >= to || !self.actions().is_empty() {
+            return Patched::Refused;
+        }
+        let mut bytes = vec![0; (to - from) as usize];
+        let got = space.read(from, &mut bytes);
+        bytes.truncate(got);
+        let text = Text {
+            addr: site.address,
+            bytes,
+            before: (site.address - from) as usize,
+        };
+        let Some(form) = text.form(site.nr) else {
+            return Patched::Refused;
+        };
+        let placed = space.patches.change(|inner| inner.place(&text, form));
+        let Some((area, off)) = placed else {
+            return Patched::NeedsArea;
+        };
+        let Some(plan) = text.plan(form, area + off, FAST_ENTRY) else {
+            return Patched::Refused;
+        };
+        let placed = Placed {
+            site: site.address,
+            form,
+        };
+        if let Some((at, cont)) = placed.detour() {
+            let to = area + off + cont;
+            space.patches.change(|inner| {
+                inner.detours.insert(at, Detour { to, sure: false });
+            });
+            self.unsure = Some(at);
+        }
+        if !self.actions().patch(area, off, &plan) {
+            return Patched::Refused;
+        }
+        count(&space.core.counts.patched);
+        Patched::Queued
+    }
+
+    /// Room for trampolines, `code_area_len()` bytes at `start`, will be mapped
+    /// private, readable and executable by the actions before the next patch.
+    pub fn add_code_area(&mut self, start: u64) {
+        self.space.patches.change(|inner| {
+            inner.areas.insert(start, Area::default());
+        });
+    }
+
+    /// Where the application is when its registers say `rip`.
+    pub(crate) fn shown(&self, rip: u64) -> u64 {
+        let patches = &self.space.patches;
+        if !patches.any() {
+            return rip;
+        }
+        patches.shown(rip).unwrap_or(rip)
+    }
+
+    /// Takes an event's frame out of trampolines. True if the event was the
+    /// rewriting's doing, and none of the application's.
+    pub(crate) fn settle(&mut self, signo: u32) -> bool {
+        let space = self.space.clone();
+        if !space.patches.any() || signo.cast_signed() == libc::SIGSYS {
+            return false;
+        }
+        let rip = self.ld64(self.frame + F_RIP);
+        if signo.cast_signed() == libc::SIGILL && space.patches.detour(rip).is_some() {
+            // There is a jump now, so its trampoline is there too.
+            space.patches.make_sure(rip);
+            return true;
+        }
+        if let Some(shown) = space.patches.shown(rip) {
+            self.st64(self.frame + F_RIP, shown);
+        }
+        false
+    }
+
+    /// The thread's last actions have been performed, or failed.
+    pub(crate) fn patch_is_done(&mut self, performed: bool) {
+        if let Some(at) = self.unsure.take() {
+            if performed {
+                self.space.patches.make_sure(at);
+            } else {
+                let shown = self.shown(self.ld64(self.frame + F_RIP));
+                self.st64(self.frame + F_RIP, shown);
+            }
+        }
+    }
+
+    /// Before going on where the text was rewritten: to the trampoline.
+    pub(crate) fn lead_around(&mut self) {
+        if !self.space.patches.any() {
+            return;
+        }
+        let rip = self.ld64(self.frame + F_RIP);
+        if let Some(d) = self.space.patches.detour(rip)
+            && (d.sure || self.unsure == Some(rip))
+        {
+            self.st64(self.frame + F_RIP, d.to);
+        }
+    }
+}
+
+/// Bytes of room for trampolines, a multiple of the page size.
+pub fn code_area_len() -> u64 {
+    CODE_AREA
+}
