@@ -4,8 +4,8 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 use crate::layout::{PAGE, TASK_SIZE};
-use crate::site::Plan;
 use crate::proto::*;
+use crate::site::Plan;
 use crate::thread::Thread;
 
 /// One entry as the stub reads it.

@@ -209,10 +209,7 @@ impl Thread {
     /// private, readable and executable but not writable.
     pub fn patch(&mut self, site: TrapSite, text: std::ops::Range<u64>) -> Patched {
         let space = self.space.clone();
-        let from = site
-            .address
-            .saturating_sub(BEFORE as u64)
-            .max(text.start);
+        let from = site.address.saturating_sub(BEFORE as u64).max(text.start);
         let to = (site.address + AFTER as u64).min(text.end);
         if from >= to || !self.actions().is_empty() {
             return Patched::Refused;

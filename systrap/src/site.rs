@@ -102,7 +102,11 @@ impl Text {
             return None;
         }
         // The start of the mapping is a boundary.
-        let from = if start < 48 { 0..1 } else { start - 48..start - 16 };
+        let from = if start < 48 {
+            0..1
+        } else {
+            start - 48..start - 16
+        };
         let (mut hits, mut tries) = (0, 0);
         for from in from {
             let piece = self.bytes.get(from..self.before)?;
@@ -339,7 +343,9 @@ mod tests {
         // The end of a movabs is not a mov.
         let t = text(
             0x40_1010,
-            &[0x31, 0xc0, 0x31, 0xc0, 0x48, 0xb8, 1, 2, 3, 0xb8, 39, 0, 0, 0],
+            &[
+                0x31, 0xc0, 0x31, 0xc0, 0x48, 0xb8, 1, 2, 3, 0xb8, 39, 0, 0, 0,
+            ],
             &[0x0f, 5, 0xc3],
         );
         assert_eq!(t.form(39), None);

@@ -373,7 +373,11 @@ impl Thread {
         }
         if self.flags & RF_SET_GS != 0 {
             let own = self.gs_base == 0 && self.space.core.patching().is_some();
-            let base = if own { REGION + self.base } else { self.gs_base };
+            let base = if own {
+                REGION + self.base
+            } else {
+                self.gs_base
+            };
             self.st64(S_NEW_GS, base);
         }
         self.flags = 0;

@@ -906,11 +906,7 @@ fn unmapped_trampolines_end_the_process() {
     let mut p = vm.start(site_numbered());
     patched(&mut vm, &mut p);
     call(vm.answer(&mut p, 0));
-    assert!(
-        p.thread
-            .actions()
-            .munmap(AREA, systrap::code_area_len())
-    );
+    assert!(p.thread.actions().munmap(AREA, systrap::code_area_len()));
     match vm.answer(&mut p, 0) {
         Event::Fault { signo, .. } => assert_eq!(signo, libc::SIGSEGV),
         other => panic!("{other:?}"),
@@ -969,14 +965,7 @@ fn forged_words_end_nothing_else() {
     }
 }
 
-code!(
-    site_stays,
-    "2:",
-    "mov rax, r14",
-    "syscall",
-    "jmp 2b",
-    "ud2",
-);
+code!(site_stays, "2:", "mov rax, r14", "syscall", "jmp 2b", "ud2",);
 
 fn what_cannot_be_rewritten_stays() {
     let mut vm = Vm::patching();
