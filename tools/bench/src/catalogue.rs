@@ -185,6 +185,15 @@ mod tests {
     }
 
     #[test]
+    fn the_documentation_lists_every_item() {
+        let page = include_str!("../../../docs/BENCHMARKS.md");
+        for item in all() {
+            let row = format!("| `{}` | {} |", item.name, item.what);
+            assert!(page.contains(&row), "docs/BENCHMARKS.md lacks {row}");
+        }
+    }
+
+    #[test]
     fn figures_for_people() {
         for (unit, value, text) in [
             (Unit::Nanoseconds, 184.2, "184 ns"),

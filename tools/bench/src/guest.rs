@@ -1,4 +1,6 @@
 //! What runs inside: `runsc-bench-guest micro NAME`, `real NAME`, `hello`, `idle`.
+//!
+//! `micro NAME SECONDS` goes on for about that long, for a profiler to look at.
 
 use crate::micro::{self, Effort};
 use crate::protocol::{Line, say};
@@ -20,6 +22,17 @@ fn run(words: &[String]) -> Result<()> {
     match words[..] {
         ["micro", name] => micro(name, Effort::FULL),
         ["micro", name, "quick"] => micro(name, Effort::QUICK),
+        ["micro", name, seconds] => {
+            let seconds: u32 = seconds.parse().context("seconds")?;
+            let batches = usize::try_from(seconds)?.saturating_mul(50);
+            micro(
+                name,
+                Effort {
+                    batches,
+                    ..Effort::FULL
+                },
+            )
+        }
         ["real", name] => real(name, false),
         ["real", name, "quick"] => real(name, true),
         ["hello"] => {
@@ -33,7 +46,9 @@ fn run(words: &[String]) -> Result<()> {
             }
         }
         _ => {
-            bail!("what is {words:?}? Wanted: micro NAME [quick], real NAME [quick], hello or idle")
+            bail!(
+                "what is {words:?}? Wanted: micro NAME [quick|SECONDS], real NAME [quick], hello or idle"
+            )
         }
     }
 }

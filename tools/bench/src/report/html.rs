@@ -20,7 +20,7 @@ p, li { color:var(--soft) } code { font-size:.9em; color:var(--fg); overflow-wra
   gap:.4em; margin-right:1.2em; color:var(--fg) } .legend i { width:.8em; height:.8em; border-radius:50%; display:inline-block }
 text { font:12px system-ui,sans-serif; fill:var(--fg) } .tick { text-anchor:middle; fill:var(--soft); font-size:11px } .name { text-anchor:end }
 .value { fill:var(--soft) } .grid { stroke:var(--line) } .one { stroke:var(--one); stroke-width:1.5; stroke-dasharray:4 3 }
-.range { stroke-width:2; opacity:.55 } .failed { font-size:11px } rect.base { fill:var(--base) }
+.range { stroke-width:2; opacity:.55 } .failed { font-size:14px; font-weight:700 } text.base { fill:var(--base) } rect.base { fill:var(--base) }
 .c0 circle, rect.c0, text.c0 { fill:var(--c0) } .c0 .range { stroke:var(--c0) } .c1 circle, rect.c1, text.c1 { fill:var(--c1) } .c1 .range { stroke:var(--c1) }
 .c2 circle, rect.c2, text.c2 { fill:var(--c2) } .c2 .range { stroke:var(--c2) } .c3 circle, rect.c3, text.c3 { fill:var(--c3) } .c3 .range { stroke:var(--c3) }
 .c4 circle, rect.c4, text.c4 { fill:var(--c4) } .c4 .range { stroke:var(--c4) } .c5 circle, rect.c5, text.c5 { fill:var(--c5) } .c5 .range { stroke:var(--c5) }
@@ -62,7 +62,7 @@ pub fn write(results: &Results) -> String {
         let _ = writeln!(
             out,
             "<h2>{}</h2>\n<p>Cost where {}’s is 1, on a logarithmic axis: left is cheaper. A dot is the median of the rounds’ ratios, its \
-             line their range. Point at a name or a dot for more.</p>",
+             line their range; a cross is a failure. Point at a name or a dot for more.</p>",
             group.title(),
             escape(&results.base)
         );

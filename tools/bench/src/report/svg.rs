@@ -119,32 +119,46 @@ pub fn ratios(results: &Results, items: &[&Measured]) -> String {
         let mut order = others.clone();
         order.sort_by_key(|o| *o == results.subject);
         for runtime in order {
-            let class = class(results, runtime);
-            match (item.outcome(runtime), of(item, runtime)) {
-                (Outcome::Figure(figure), Some(s)) => {
-                    out.push_str(&dot(
-                        &axis,
-                        y,
-                        class,
-                        runtime,
-                        &item.unit.show(figure.median),
-                        s,
-                    ));
-                }
-                (Outcome::Failed(..), _) => {
-                    let _ = writeln!(
-                        out,
-                        "<text class=\"c{class} failed\" x=\"{:.1}\" y=\"{:.1}\">✕ {}</text>",
-                        WIDTH - RIGHT + 8.0,
-                        y + 4.0,
-                        escape(runtime)
-                    );
-                }
-                _ => {}
+            if let (Outcome::Figure(figure), Some(s)) = (item.outcome(runtime), of(item, runtime)) {
+                let class = class(results, runtime);
+                out.push_str(&dot(
+                    &axis,
+                    y,
+                    class,
+                    runtime,
+                    &item.unit.show(figure.median),
+                    s,
+                ));
             }
         }
+        out.push_str(&crosses(results, item, y));
     }
     out.push_str("</svg>\n");
+    out
+}
+
+/// A cross for each runtime that failed, beside the plot.
+fn crosses(results: &Results, item: &Measured, y: f64) -> String {
+    let mut out = String::new();
+    let mut x = WIDTH - RIGHT + 10.0;
+    for runtime in &results.runtimes {
+        let Outcome::Failed(n, of, why) = item.outcome(&runtime.name) else {
+            continue;
+        };
+        let class = if runtime.name == results.base {
+            "base".to_owned()
+        } else {
+            format!("c{}", class(results, &runtime.name))
+        };
+        let _ = writeln!(
+            out,
+            "<g><title>{} failed in {n} of {of}: {}</title><text class=\"{class} failed\" x=\"{x:.1}\" y=\"{:.1}\">✕</text></g>",
+            escape(&runtime.name),
+            escape(&why),
+            y + 5.0
+        );
+        x += 14.0;
+    }
     out
 }
 
@@ -232,7 +246,7 @@ mod tests {
         let items: Vec<_> = r.items.iter().collect();
         let svg = ratios(&r, &items);
         assert_eq!(svg.matches("class=\"name\"").count(), items.len());
-        assert!(svg.contains("✕ ours") && svg.contains("&lt;is&gt; &amp; does"));
+        assert!(svg.contains("ours failed in 1 of 3") && svg.contains("&lt;is&gt; &amp; does"));
         // Native and ours of null and redis, native of git and node.
         assert_eq!(svg.matches("<circle").count(), 6);
         assert!(bars(&r, &r.items[2]).contains("FAILED"));
