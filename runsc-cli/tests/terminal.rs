@@ -34,13 +34,20 @@ fn size(rows: u16, cols: u16) -> Winsize {
 impl Session {
     /// Runs `runsc args` with the terminal as the controlling one of its session.
     fn new(args: &[&str]) -> Self {
+        let mut words = vec![RUNSC];
+        words.extend(args);
+        Self::command(&words)
+    }
+
+    /// The same with another program.
+    fn command(words: &[&str]) -> Self {
         let OpenptyResult { master, slave } = openpty(Some(&size(50, 100)), None).unwrap();
         let (master, slave) = (File::from(master), File::from(slave));
         let before = tcgetattr(&slave).unwrap();
         let end = || Stdio::from(slave.try_clone().unwrap());
         let child = Command::new("setsid")
-            .args(["--ctty", "--wait", RUNSC])
-            .args(args)
+            .args(["--ctty", "--wait"])
+            .args(words)
             .stdin(end())
             .stdout(end())
             .stderr(end())
@@ -239,6 +246,50 @@ fn redirected_output_is_no_terminal() {
     let n = File::from(master).read(&mut shown).unwrap();
     assert_eq!(String::from_utf8_lossy(&shown[..n]), "message\r\n");
     assert_eq!(std::fs::read_to_string(out).unwrap(), "/dev/pts/0\nfile\n");
+}
+
+#[test]
+fn keys_can_be_asked_for_while_input_comes_from_a_pipe() {
+    let script = format!(
+        "echo piped | {RUNSC} do -- sh -c 'read a; read b < /dev/tty; echo $a and $b; test -t 0 || tty <&1'"
+    );
+    let mut session = Session::command(&["sh", "-c", &script]);
+    eventually("raw mode", || {
+        !session.settings().local_flags.contains(LocalFlags::ICANON)
+    });
+    session.type_in("typed\r");
+    session.see("piped and typed\r\n/dev/pts/0\r\n");
+    assert_eq!(session.end(), Some(0));
+}
+
+#[test]
+fn a_background_job_is_not_stopped_and_takes_no_input() {
+    let mut session = Session::command(&["bash", "--norc", "-i"]);
+    session.see("# ");
+    session.type_in(&format!("{RUNSC} do -- sh -c 'sleep 1; echo behind' &\r"));
+    session.type_in("read x; echo mine $x\r");
+    session.see("echo mine");
+    session.type_in("line\r");
+    session.see("mine line\r\n");
+    session.see("behind\r\r\n");
+    session.type_in("wait; exit 3\r");
+    assert_eq!(session.end(), Some(3));
+}
+
+#[test]
+fn a_background_job_can_be_brought_to_the_front() {
+    let mut session = Session::command(&["bash", "--norc", "-i"]);
+    session.see("# ");
+    session.type_in(&format!(
+        "{RUNSC} do -- sh -c 'echo up; read x; echo got $x' &\r"
+    ));
+    session.see("up\r\r\n");
+    session.type_in("fg\r");
+    // What is typed waits until runsc has seen that it is for it.
+    session.type_in("it\r");
+    session.see("got it\r\n");
+    session.type_in("exit 4\r");
+    assert_eq!(session.end(), Some(4));
 }
 
 #[test]

@@ -16,7 +16,7 @@ use nix::sys::socket::{
 };
 use nix::sys::termios::{SetArg, Termios, cfmakeraw, tcgetattr, tcsetattr};
 use sentry::config::{Stdio, Terminal, WindowSize};
-use std::cell::OnceCell;
+use std::cell::{Cell, OnceCell};
 use std::io::{IoSlice, IsTerminal};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::Path;
@@ -43,6 +43,8 @@ pub struct Outer {
     pub output: OwnedFd,
     /// To the Sentry. Non-blocking.
     pub channel: OwnedFd,
+    /// It is raw, and what is typed there is ours. Not in the background of a shell's jobs.
+    ours: Cell<bool>,
     /// Settings to go back to, once they have been changed. Not before: the sandbox's process has a copy of this, and drops it.
     saved: OnceCell<Termios>,
 }
@@ -60,15 +62,27 @@ impl Console {
                 "--console-socket: the container has no terminal; set process.terminal in config.json",
             )),
             (TerminalWish::LikeStdin, None) if ttys[0] => Self::with(ttys, user_side(ttys)?, None),
-            (TerminalWish::No | TerminalWish::LikeStdin, None) => Ok(Self {
-                is_terminal: [false; 3],
-                inner: None,
-                outer: None,
-            }),
+            (TerminalWish::LikeStdin, None) if ttys[1] => match controlling_terminal() {
+                // Input comes from elsewhere, but keys can be asked for: `… | less`.
+                Some(input) => {
+                    let output = duplicate(std::io::stdout().as_fd())?;
+                    Self::with(ttys, (input, output), None)
+                }
+                None => Ok(Self::none()),
+            },
+            (TerminalWish::No | TerminalWish::LikeStdin, None) => Ok(Self::none()),
             (TerminalWish::Yes(size), None) => Self::with([true; 3], user_side(ttys)?, Some(size)),
             (TerminalWish::Yes(size), Some(path)) => {
                 Self::with([true; 3], host_pty(path, size)?, Some(size))
             }
+        }
+    }
+
+    fn none() -> Self {
+        Self {
+            is_terminal: [false; 3],
+            inner: None,
+            outer: None,
         }
     }
 
@@ -83,6 +97,7 @@ impl Console {
         let size = window_size(input.as_fd()).or(size).unwrap_or_default();
         let outer = Outer {
             saved: OnceCell::new(),
+            ours: Cell::new(false),
             input,
             output,
             channel,
@@ -143,12 +158,26 @@ pub fn forget_stdio(stderr: bool) -> Result<()> {
     .context(|| "let go of the standard descriptors".into())
 }
 
+fn duplicate(fd: BorrowedFd<'_>) -> Result<OwnedFd> {
+    fd.try_clone_to_owned()
+        .context(|| "duplicate a standard descriptor".into())
+}
+
+/// The terminal of this session, if it has one and we are in its foreground.
+fn controlling_terminal() -> Option<OwnedFd> {
+    let flags = OFlag::O_RDWR | OFlag::O_CLOEXEC | OFlag::O_NOCTTY;
+    let fd = nix::fcntl::open("/dev/tty", flags, nix::sys::stat::Mode::empty()).ok()?;
+    in_foreground(&fd).then_some(fd)
+}
+
+/// Whether we may read from it and change its settings without being stopped (SIGTTIN, SIGTTOU). A terminal that isn't that
+/// of our session stops nobody.
+fn in_foreground(fd: &OwnedFd) -> bool {
+    nix::unistd::tcgetpgrp(fd).map_or(true, |group| group == nix::unistd::getpgrp())
+}
+
 /// stdin to read from, and whichever descriptor is the terminal to write to.
 fn user_side(ttys: [bool; 3]) -> Result<(OwnedFd, OwnedFd)> {
-    let duplicate = |fd: BorrowedFd<'_>| {
-        fd.try_clone_to_owned()
-            .context(|| "duplicate a standard descriptor".into())
-    };
     let input = duplicate(std::io::stdin().as_fd())?;
     let output = match ttys {
         [_, true, _] | [false, false, false] => duplicate(std::io::stdout().as_fd())?,
@@ -215,14 +244,24 @@ fn window_size(fd: BorrowedFd<'_>) -> Option<WindowSize> {
 }
 
 impl Outer {
-    /// Lets every byte through as it is: lines, echo and ^C are the business of the terminal inside.
+    /// Lets every byte through as it is: lines, echo and ^C are the business of the terminal inside. In the background
+    /// nothing is done until the shell brings us to the front.
     pub fn raw(&self) {
+        self.ours.set(in_foreground(&self.input));
+        if !self.ours.get() {
+            return;
+        }
         // Fails if the user's side is no terminal, or gone; reading from it will say so.
         if let Ok(now) = tcgetattr(&self.input) {
             let mut raw = self.saved.get_or_init(|| now).clone();
             cfmakeraw(&mut raw);
             let _ = tcsetattr(&self.input, SetArg::TCSADRAIN, &raw);
         }
+    }
+
+    /// Whether what is typed there is for the sandbox.
+    pub fn is_ours(&self) -> bool {
+        self.ours.get()
     }
 
     /// The size of the window now.
@@ -299,7 +338,9 @@ fn write_all(fd: &OwnedFd, mut data: &[u8]) -> bool {
 
 impl Drop for Outer {
     fn drop(&mut self) {
-        if let Some(saved) = self.saved.get() {
+        if let Some(saved) = self.saved.get()
+            && in_foreground(&self.input)
+        {
             let _ = tcsetattr(&self.input, SetArg::TCSADRAIN, saved);
         }
     }

@@ -22,6 +22,9 @@ pub const GO: &[u8] = b"go";
 /// How long a sandbox may take to end after it said that it would.
 const GRACE: Duration = Duration::from_secs(10);
 
+/// How often a job in the background looks whether it has come to the front, milliseconds.
+const BACKGROUND: u8 = 250;
+
 /// Signals that are passed on to the program. Not here: those that stop or fault this very process, SIGCHLD, SIGPIPE, SIGURG,
 /// and what the C library uses itself.
 const FORWARDED: &[Signal] = &[
@@ -164,6 +167,10 @@ impl Relay {
                 return self.end(&started);
             }
             self.pass_size();
+            // A shell doesn't say so when it brings a running job to the front.
+            if let Some(terminal) = self.terminal.as_ref().filter(|t| !t.is_ours()) {
+                terminal.raw();
+            }
             if self
                 .last
                 .as_ref()
@@ -188,7 +195,7 @@ impl Relay {
             if output {
                 sources.push((Ready::Output, terminal.channel.as_fd()));
             }
-            if input {
+            if input && terminal.is_ours() {
                 sources.push((Ready::Input, terminal.input.as_fd()));
             }
         }
@@ -211,6 +218,9 @@ impl Relay {
 
     fn patience(&self) -> PollTimeout {
         match &self.last {
+            None if self.terminal.as_ref().is_some_and(|t| !t.is_ours()) => {
+                PollTimeout::from(BACKGROUND)
+            }
             None => PollTimeout::NONE,
             Some(_) => {
                 PollTimeout::try_from(GRACE + Duration::from_millis(10)).unwrap_or(PollTimeout::MAX)

@@ -126,12 +126,11 @@ pub async fn clone(cx: &Cx, req: CloneRequest) -> Result<Pid> {
             tree.claim_pid(req.set_tid)?
         };
         tree.being_made.push(creds.uid);
-        let place = Place {
+        Place {
             kernel: Arc::clone(&kernel),
             pid,
             uid: Some(creds.uid),
-        };
-        place
+        }
     };
 
     if !has(req.flags, libc::CLONE_VM) {
