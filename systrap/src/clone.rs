@@ -35,11 +35,13 @@ impl Thread {
         if !self.actions().fork(&region_fd, &theirs) {
             return Err(io::Error::from_raw_os_error(libc::EAGAIN));
         }
+        core.before_fork(&self.space, self.index);
         crate::counters::count(&core.counts.forks);
         let space = AddressSpace::new(&core, region, ours, self.index, Arc::downgrade(&self.space));
         space.set_vdso_moved(self.space.vdso_moved());
         space.patches.copy_from(&self.space.patches);
         let mut thread = Thread::new(space.clone(), self.index, self.frame);
+        core.inherit_place((&self.space, self.index), (&space, self.index));
         self.inherit(&mut thread);
         Ok((space, thread))
     }
@@ -84,6 +86,8 @@ impl Thread {
             return Err(io::Error::from_raw_os_error(libc::EAGAIN));
         }
         let mut thread = Thread::new(self.space.clone(), index, self.frame);
+        let core = &self.space.core;
+        core.inherit_place((&self.space, self.index), (&self.space, index));
         self.inherit(&mut thread);
         // A new host thread has no alternate stack until sigreturn sets it.
         thread.complete(Full::Live);

@@ -8,8 +8,9 @@
 //! zygote                       (held while a process is spawned)
 //!   AddressSpace::tickets      (held across one non-blocking sendmsg)
 //!   AddressSpace::slots_free
-//!   pids
 //!   active
+//!   placement::moved
+//!   pids
 //!   unresolved, injected       (innermost, nothing is called under them)
 //! ```
 
@@ -25,6 +26,7 @@ use parking_lot::{Mutex, RwLock};
 use crate::counters::{Counts, count};
 use crate::fpstate::FrameShape;
 use crate::mem::Shared;
+use crate::placement::Placement;
 use crate::policy::Policy;
 use crate::pool::Pool;
 use crate::proto::*;
@@ -68,6 +70,7 @@ pub(crate) struct Core {
     pub counts: Counts,
     pub policy: Policy,
     pub pool: Pool,
+    pub placement: Placement,
     /// Learnt from the zygote's first frame.
     pub frame: OnceLock<FrameShape>,
     /// Threads that run user code now (in-stub waits included).
@@ -105,6 +108,7 @@ impl Core {
             counts: Counts::default(),
             policy,
             pool: Pool::default(),
+            placement: Placement::default(),
             frame: OnceLock::new(),
             running: AtomicU32::new(0),
             fsgsbase,

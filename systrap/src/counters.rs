@@ -37,6 +37,10 @@ counters! {
     spin_misses,
     /// Times the spinning was handed to another CPU's worker.
     passes,
+    /// Threads taken off the hot worker's CPU.
+    moves,
+    /// Times that moved threads got their CPU back.
+    releases,
     /// Kicks sent as signals.
     kicks,
     /// Impossible things that stubs published, and children that no fork of

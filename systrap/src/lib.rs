@@ -22,6 +22,7 @@ pub mod layout;
 mod mem;
 mod patch;
 mod platform;
+mod placement;
 mod policy;
 mod pool;
 mod proto;

@@ -30,6 +30,7 @@ use crate::Token;
 use crate::core::Core;
 use crate::counters::count;
 use crate::mem::Shared;
+use crate::placement::QUIET;
 use crate::proto::*;
 use crate::sys;
 
@@ -37,9 +38,8 @@ use crate::sys;
 const GAP_MAX_NS: u64 = 75_000;
 /// No gap counts for more: one long pause must not outweigh many short gaps.
 const GAP_CAP_NS: u64 = 1_000_000;
-/// A spin lasts at least and at most this long.
-const SPIN_MIN_NS: u64 = 10_000;
-const SPIN_MAX_NS: u64 = 150_000;
+/// A spin lasts at most this long: a fork or an exec between many short calls.
+const SPIN_MAX_NS: u64 = 300_000;
 /// How long a stub spins for its answer while a worker is hot.
 const STUB_SPIN_NS: u64 = 20_000;
 /// Fast events from its own CPU after which a worker passes the spinning on.
@@ -76,6 +76,9 @@ pub(crate) struct Policy {
     /// Recent fast events that came from the worker's own CPU.
     own_cpu: AtomicU32,
     clock: Clock,
+    /// Masks of all CPUs, and of all but that of each worker.
+    all: Vec<u8>,
+    without: Vec<Vec<u8>>,
 }
 
 /// Cycles and nanoseconds.
@@ -153,7 +156,12 @@ impl Policy {
             cpu,
             passed: AtomicBool::new(false),
         };
+        let all = sys::cpu_mask(cpus.iter().copied());
+        let without = |cpu: &u32| sys::cpu_mask(cpus.iter().copied().filter(|c| c != cpu));
+        let without = cpus.iter().map(without).collect();
         Policy {
+            all,
+            without,
             workers: cpus.into_iter().map(worker).collect(),
             by_cpu,
             may_spin,
@@ -165,6 +173,28 @@ impl Policy {
             not_before: AtomicU64::new(0),
             own_cpu: AtomicU32::new(0),
             clock,
+        }
+    }
+
+    pub fn cycles(&self, ns: u64) -> u64 {
+        self.clock.cycles(ns)
+    }
+
+    /// The CPU of the hot worker.
+    pub fn hot_cpu(&self) -> Option<u32> {
+        self.hot.load(Ordering::Relaxed).checked_sub(1)
+    }
+
+    /// All CPUs, as an affinity mask.
+    pub fn cpus(&self) -> &[u8] {
+        &self.all
+    }
+
+    /// All CPUs but one.
+    pub fn cpus_without(&self, cpu: u32) -> &[u8] {
+        match self.by_cpu.get(cpu as usize) {
+            Some(Some(worker)) => &self.without[*worker],
+            _ => &self.all,
         }
     }
 
@@ -286,12 +316,25 @@ impl Core {
             let found = self.look(me, start, out);
             if !found && !me.passed.load(Ordering::SeqCst) {
                 count(&self.counts.sleeps);
-                sys::futex_wait(word, DS_SLEEPING, left);
+                self.sleep(word, left);
             }
             word.store(DS_RUNNING, Ordering::SeqCst);
             if found {
                 return;
             }
+        }
+    }
+
+    /// Sleeps until rung, or `left` is over. Threads don't stay away from a CPU while nothing happens.
+    fn sleep(&self, word: &AtomicU32, left: Option<Duration>) {
+        if !self.placement.has_moved() {
+            sys::futex_wait(word, DS_SLEEPING, left);
+            return;
+        }
+        let short = left.unwrap_or(QUIET).min(QUIET);
+        sys::futex_wait(word, DS_SLEEPING, Some(short));
+        if word.load(Ordering::SeqCst) == DS_SLEEPING {
+            self.release_moved();
         }
     }
 
@@ -307,7 +350,7 @@ impl Core {
         let since = start.max(p.last.swap(now, Ordering::Relaxed));
         let gap = now.saturating_sub(since).min(p.clock.cycles(GAP_CAP_NS));
         let old = p.gap.load(Ordering::Relaxed);
-        p.gap.store(old - old / 4 + gap / 4, Ordering::Relaxed);
+        p.gap.store(old - old / 8 + gap / 8, Ordering::Relaxed);
         if cpu == Some(me.cpu) {
             p.own_cpu.fetch_add(1, Ordering::Relaxed);
         } else if cpu.is_some() {
@@ -328,7 +371,7 @@ impl Core {
             return None;
         }
         let busy = self.busy();
-        if busy == 0 || busy as usize >= p.workers.len() {
+        if busy == 0 || self.crowded(busy) {
             return None;
         }
         let own = p.own_cpu.load(Ordering::Relaxed);
@@ -339,13 +382,7 @@ impl Core {
             }
             return None;
         }
-        let (min, max) = (p.clock.cycles(SPIN_MIN_NS), p.clock.cycles(SPIN_MAX_NS));
-        // The one that was passed to has slept through its wake-up's latency.
-        Some(if passed {
-            max
-        } else {
-            (gap * 2).clamp(min, max)
-        })
+        Some(p.clock.cycles(SPIN_MAX_NS))
     }
 
     /// Threads that use a CPU.

@@ -19,6 +19,16 @@ pub mod owner {
     pub const LEAVING: u32 = 4;
 }
 
+/// Where a thread may run; the values of `SlotState::place`.
+pub mod place {
+    /// On every CPU of the sandbox.
+    pub const ANYWHERE: u32 = 0;
+    /// Not on the CPU of the worker that is hot.
+    pub const MOVED: u32 = 1;
+    /// Where its owner said.
+    pub const CHOSEN: u32 = 2;
+}
+
 /// Private to the Sentry; all threads of the Sentry use it.
 #[derive(Default)]
 pub struct SlotState {
@@ -30,6 +40,8 @@ pub struct SlotState {
     /// heard so (`Kicker::never_born`), before `owner`; cleared when the slot
     /// is freed.
     pub unborn: AtomicBool,
+    /// `place::*`. A new thread takes its maker's.
+    pub place: AtomicU32,
 }
 
 const CHUNK: usize = 64;
@@ -61,6 +73,7 @@ impl SlotTable {
                         owner: AtomicU32::new(0),
                         token: AtomicU64::new(0),
                         unborn: AtomicBool::new(false),
+                        place: AtomicU32::new(0),
                     }
                 }; CHUNK],
             )

@@ -270,6 +270,11 @@ impl AddressSpace {
         }
     }
 
+    /// The pid, if the host has told it.
+    pub(crate) fn known_pid(&self) -> Option<i32> {
+        Some(self.pid.load(Ordering::Acquire)).filter(|pid| *pid > 0)
+    }
+
     /// Does something to a pid while it can't be reaped (and reused).
     pub(crate) fn signal(&self, pid: i32, f: impl FnOnce(i32) -> bool) -> bool {
         let pids = self.core.pids.lock();
@@ -294,6 +299,10 @@ impl AddressSpace {
             grouped: sys::make_group(pid),
             usage: Arc::clone(&self.usage),
         }
+    }
+
+    pub(crate) fn weak(&self) -> Weak<AddressSpace> {
+        self.this.clone()
     }
 
     pub(crate) fn is_child_of(&self, parent: &Weak<AddressSpace>) -> bool {
@@ -446,7 +455,11 @@ impl AddressSpace {
             let token = self.slots.get(index).and_then(|s| self.take_report(s));
             match token {
                 Some(token) => {
-                    cpu = Some(self.region.ld32(u64::from(index) * SLOT_STRIDE + S_CPU));
+                    let on = self.region.ld32(u64::from(index) * SLOT_STRIDE + S_CPU);
+                    if self.core.policy.hot_cpu() == Some(on) {
+                        self.core.keep_off(self, index, on);
+                    }
+                    cpu = Some(on);
                     out.push(token);
                     count(&self.core.counts.traps);
                 }

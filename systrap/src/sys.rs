@@ -362,19 +362,32 @@ pub fn affinity() -> Vec<u32> {
 
 /// Pins this thread.
 pub fn pin(cpu: u32) {
-    let mut set = [0u64; 128];
-    if let Some(word) = set.get_mut(cpu as usize / 64) {
-        *word |= 1 << (cpu % 64);
+    set_affinity(0, &cpu_mask([cpu]));
+}
+
+/// A mask with one bit for each of `cpus`.
+pub fn cpu_mask(cpus: impl IntoIterator<Item = u32>) -> Vec<u8> {
+    let mut mask = vec![0u8; 1024];
+    for cpu in cpus {
+        if let Some(byte) = mask.get_mut(cpu as usize / 8) {
+            *byte |= 1 << (cpu % 8);
+        }
     }
+    mask
+}
+
+/// sched_setaffinity(2); 0 is this thread. Whether the host did it.
+pub fn set_affinity(tid: i32, mask: &[u8]) -> bool {
     // SAFETY: the buffer is readable for its size.
-    unsafe {
+    let r = unsafe {
         libc::syscall(
             libc::SYS_sched_setaffinity,
-            0,
-            mem::size_of_val(&set),
-            set.as_ptr(),
-        );
-    }
+            tid,
+            mask.len(),
+            mask.as_ptr(),
+        )
+    };
+    r == 0
 }
 
 pub fn current_cpu() -> u32 {

@@ -105,6 +105,7 @@ pub fn run(config: SandboxConfig, platform: Arc<Platform>) -> Result<ExitStatus>
             "not implemented"
         );
     }
+    tracing::debug!(counters = ?kernel.platform.counters(), "trap path");
     drop(control);
     // The process ends now, and its pid namespace with it: nothing has to be taken down one by one.
     std::mem::forget(threads);
