@@ -85,8 +85,13 @@ impl Core {
     }
 
     /// The host gives a new thread its parent's mask.
-    pub(crate) fn inherit_place(&self, parent: (&AddressSpace, u32), child: (&Arc<AddressSpace>, u32)) {
-        let (Some(from), Some(to)) = (parent.0.slots.get(parent.1), child.0.slots.get(child.1)) else {
+    pub(crate) fn inherit_place(
+        &self,
+        parent: (&AddressSpace, u32),
+        child: (&Arc<AddressSpace>, u32),
+    ) {
+        let (Some(from), Some(to)) = (parent.0.slots.get(parent.1), child.0.slots.get(child.1))
+        else {
             return;
         };
         let place = from.place.load(Ordering::Relaxed);
@@ -194,8 +199,12 @@ impl Kicker {
     /// thread yet.
     pub fn set_cpus(&self, mask: &[u8]) -> bool {
         let space = &self.space;
+        // All CPUs are no choice.
+        let all = space.core.policy.cpus();
+        let chosen = mask.iter().zip(all).any(|(m, a)| a & !m != 0);
         if let Some(slot) = space.slots.get(self.index) {
-            slot.place.store(place::CHOSEN, Ordering::Relaxed);
+            let place = if chosen { place::CHOSEN } else { place::ANYWHERE };
+            slot.place.store(place, Ordering::Relaxed);
         }
         space.host_thread(self.index, |tid| sys::set_affinity(tid, mask))
     }

@@ -379,14 +379,7 @@ pub fn cpu_mask(cpus: impl IntoIterator<Item = u32>) -> Vec<u8> {
 /// sched_setaffinity(2); 0 is this thread. Whether the host did it.
 pub fn set_affinity(tid: i32, mask: &[u8]) -> bool {
     // SAFETY: the buffer is readable for its size.
-    let r = unsafe {
-        libc::syscall(
-            libc::SYS_sched_setaffinity,
-            tid,
-            mask.len(),
-            mask.as_ptr(),
-        )
-    };
+    let r = unsafe { libc::syscall(libc::SYS_sched_setaffinity, tid, mask.len(), mask.as_ptr()) };
     r == 0
 }
 

@@ -82,17 +82,6 @@ pub fn affinity() -> Vec<u8> {
     mask
 }
 
-/// sched_setaffinity(2) of a thread, with a bit mask in bytes.
-pub fn set_affinity(tid: i32, mask: &[u8]) -> Result<()> {
-    // SAFETY: the buffer is as long as said.
-    let rc = unsafe { libc::syscall(libc::SYS_sched_setaffinity, tid, mask.len(), mask.as_ptr()) };
-    if rc < 0 {
-        Err(std::io::Error::last_os_error().into())
-    } else {
-        Ok(())
-    }
-}
-
 /// CPU time of a host process (clock_gettime of its CPU clock), in nanoseconds; 0 once it is gone.
 pub fn cpu_time(pid: i32) -> u64 {
     let clock = (!pid << 3) | 2;

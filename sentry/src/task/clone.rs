@@ -137,7 +137,7 @@ pub async fn clone(cx: &Cx, req: CloneRequest) -> Result<Pid> {
         cx.task.mm().prepare_fork(cx).await?;
     }
     let before = cx.thread.lock().actions().len();
-    let (mut thread, mm) = host_side(cx, &req)?;
+    let (mut thread, mm) = host_side(cx, &req, place.pid)?;
     let kicker = thread.kicker();
     let (group, child) = match kernel_side(cx, &req, place, &mut thread, Arc::clone(&mm)) {
         Ok(made) => made,
@@ -228,7 +228,7 @@ fn kernel_side(
     } else {
         None
     };
-    if has(req.flags, libc::CLONE_PARENT_SETTID) {
+    if has(req.flags, libc::CLONE_PARENT_SETTID) && !has(req.flags, libc::CLONE_VM) {
         // Linux ignores a fault here.
         let _ = cx.write_obj(
             crate::user::UserRef::new(crate::user::UserAddr(req.parent_tid)),
@@ -248,9 +248,15 @@ fn kernel_side(
 }
 
 /// The host's part: a forked address space, or one more thread in this one.
-fn host_side(cx: &Cx, req: &CloneRequest) -> Result<(Thread, Arc<Mm>)> {
+fn host_side(cx: &Cx, req: &CloneRequest, pid: Pid) -> Result<(Thread, Arc<Mm>)> {
     let mut parent = cx.thread.lock();
     if has(req.flags, libc::CLONE_VM) {
+        if has(req.flags, libc::CLONE_PARENT_SETTID) {
+            // Before the thread is made: it may end, and clear the very word, before this one goes on.
+            parent
+                .actions()
+                .store_u32(req.parent_tid, pid.cast_unsigned(), true);
+        }
         let thread = parent.spawn_thread().map_err(|_| Errno::EAGAIN)?;
         let mm = cx.task.mm();
         mm.enter();

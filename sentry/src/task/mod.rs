@@ -244,11 +244,10 @@ impl Task {
 
     /// Tells the host's scheduler on which CPUs the thread may run.
     pub(crate) fn apply_affinity(&self) {
-        if let Some(tid) = self.host_tid() {
-            let mask = self.affinity();
-            if let Err(e) = crate::host::sys::set_affinity(tid, &mask) {
-                tracing::debug!(tid = self.tid(), "the host refuses an affinity: {e:?}");
-            }
+        let kicker = self.kicker.lock().clone();
+        let mask = self.affinity();
+        if kicker.is_some_and(|k| !k.set_cpus(&mask)) {
+            tracing::debug!(tid = self.tid(), "the host refuses an affinity");
         }
     }
 
