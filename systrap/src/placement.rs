@@ -203,7 +203,11 @@ impl Kicker {
         let all = space.core.policy.cpus();
         let chosen = mask.iter().zip(all).any(|(m, a)| a & !m != 0);
         if let Some(slot) = space.slots.get(self.index) {
-            let place = if chosen { place::CHOSEN } else { place::ANYWHERE };
+            let place = if chosen {
+                place::CHOSEN
+            } else {
+                place::ANYWHERE
+            };
             slot.place.store(place, Ordering::Relaxed);
         }
         space.host_thread(self.index, |tid| sys::set_affinity(tid, mask))
