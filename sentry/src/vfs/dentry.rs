@@ -228,10 +228,14 @@ impl Dentry {
 
     /// Enters a name that was just made, under the directory's lock.
     pub(super) fn created(self: &Arc<Self>, name: &[u8], inode: InodeRef) -> Arc<Self> {
+        self.enter(name, Some(inode))
+    }
+
+    fn enter(self: &Arc<Self>, name: &[u8], inode: Option<InodeRef>) -> Arc<Self> {
         let name: Arc<[u8]> = name.into();
         let child = Self::make(
             Arc::clone(&self.sb),
-            Some(inode),
+            inode,
             Some(Arc::clone(self)),
             Arc::clone(&name),
         );
@@ -279,9 +283,18 @@ impl Dentry {
     }
 
     /// The name is gone, under the directory's lock.
-    pub(super) fn removed(&self, child: &Self) {
+    pub(super) fn removed(self: &Arc<Self>, child: &Self) {
         child.deleted.store(true, Ordering::Release);
-        self.forget(&child.name());
+        self.vacated(&child.name());
+    }
+
+    /// Nothing has the name any more: so the cache remembers, if it remembers such things.
+    fn vacated(self: &Arc<Self>, name: &[u8]) {
+        if self.sb.caches_negative {
+            self.enter(name, None);
+        } else {
+            self.forget(name);
+        }
     }
 
     /// `child` has moved to `new_name` in `to`, under both directories' locks; what had that name is `replaced`.
@@ -292,7 +305,7 @@ impl Dentry {
         new_name: &[u8],
         replaced: Option<&Self>,
     ) {
-        self.forget(&child.name());
+        self.vacated(&child.name());
         if let Some(replaced) = replaced {
             replaced.deleted.store(true, Ordering::Release);
         }

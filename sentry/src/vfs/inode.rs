@@ -79,6 +79,11 @@ pub trait Inode: Any + Send + Sync {
     /// Attributes now.
     fn attr(&self) -> Result<Attr>;
 
+    /// Attributes for a check of rights: type, mode, owner and group are true, the others may be older.
+    fn perm_attr(&self) -> Result<Attr> {
+        self.attr()
+    }
+
     /// Changes attributes. Rights have been checked; bits to clear (setuid on chown, …) are in `change` already.
     fn set_attr(&self, _change: &SetAttr) -> Result<()> {
         Err(Errno::EPERM)

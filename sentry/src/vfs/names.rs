@@ -16,7 +16,7 @@ use std::sync::atomic::Ordering;
 pub fn new_node(env: &Env<'_>, dir: &Path, mode: u32, rdev: Dev) -> Result<NewNode> {
     let mut mode = mode & !(env.umask & 0o777);
     let mut gid = env.creds.fsgid;
-    let parent = dir.inode().attr()?;
+    let parent = dir.inode().perm_attr()?;
     if parent.mode & libc::S_ISGID != 0 {
         gid = parent.gid;
         if mode & libc::S_IFMT == libc::S_IFDIR {

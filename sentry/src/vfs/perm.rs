@@ -50,7 +50,7 @@ pub fn check(attr: &Attr, creds: &Creds, access: Access) -> Result<()> {
 pub fn inode(env: &Env<'_>, inode: &InodeRef, access: Access) -> Result<()> {
     match inode.permission(env, access) {
         Some(answer) => answer,
-        None => check(&inode.attr()?, &env.creds, access),
+        None => check(&inode.perm_attr()?, &env.creds, access),
     }
 }
 
@@ -92,8 +92,9 @@ pub fn may_create(env: &Env<'_>, dir: &Path) -> Result<()> {
 /// may_delete: `victim` may be taken out of `dir`; `as_dir` says whether rmdir(2) rules hold.
 pub fn may_delete(env: &Env<'_>, dir: &Path, victim: &InodeRef, as_dir: bool) -> Result<()> {
     path(env, dir, Access::WRITE | Access::EXEC)?;
-    let dir_attr = dir.inode().attr()?;
-    if dir_attr.mode & libc::S_ISVTX != 0 && sticky_forbids(&dir_attr, &victim.attr()?, &env.creds)
+    let dir_attr = dir.inode().perm_attr()?;
+    if dir_attr.mode & libc::S_ISVTX != 0
+        && sticky_forbids(&dir_attr, &victim.perm_attr()?, &env.creds)
     {
         return Err(Errno::EPERM);
     }

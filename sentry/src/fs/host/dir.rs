@@ -66,6 +66,7 @@ impl FileOps for HostDirFile {
 
     fn readdir(&self, file: &File, pos: &mut u64, sink: &mut dyn DirSink) -> Result<()> {
         let state = &mut *self.state.lock();
+        let fresh = state.fd.is_none();
         let fd = match &state.fd {
             Some(fd) => fd,
             None => {
@@ -73,7 +74,9 @@ impl FileOps for HostDirFile {
                 state.fd.insert(self.inode.open_fresh(flags)?)
             }
         };
-        if state.at != *pos || *pos == 0 {
+        // A fresh descriptor is at the start.
+        let rewinds = *pos == 0 && !fresh;
+        if state.at != *pos || rewinds {
             host::seek(fd.as_fd(), *pos, libc::SEEK_SET)?;
             state.batch = Vec::new().into_iter();
             state.at = *pos;

@@ -62,6 +62,8 @@ struct Cached {
     attr: Attr,
     /// When it was true, on the coarse clock; 0: it isn't.
     at: u64,
+    /// The same of mode, owner and group, which outlast changes of contents.
+    perm_at: u64,
     /// It was fetched for the present use of a shared tree, and counts once.
     once: bool,
 }
@@ -100,6 +102,7 @@ fn key_of(st: &libc::statx) -> Key {
 impl HostInode {
     fn new(shared: &Arc<Shared>, st: &libc::statx, place: Place) -> Arc<Self> {
         let attr = to_attr(st);
+        let now = host::coarse_ms();
         let inode = Arc::new_cyclic(|me| Self {
             shared: Arc::clone(shared),
             me: me.clone(),
@@ -112,7 +115,8 @@ impl HostInode {
             used: AtomicBool::new(false),
             cached: Mutex::new(Cached {
                 attr,
-                at: host::coarse_ms(),
+                at: now,
+                perm_at: now,
                 once: true,
             }),
             link: Mutex::new(None),
@@ -357,9 +361,23 @@ impl HostInode {
         if !matches!(self.kind, FileType::Regular | FileType::Directory) {
             return Err(Errno::ENXIO);
         }
+        if self.kind == FileType::Directory {
+            // Nothing that the host does to names leads elsewhere. It takes the right to search, though.
+            let own = self.fd()?;
+            match self.shared.openat(&own, b".", flags) {
+                Err(Errno::EACCES) => return host::reopen(own.as_fd(), flags),
+                other => return other,
+            }
+        }
         if self.shared.sharing == Sharing::Exclusive
             && let Some((dir, name)) = self.at()
         {
+            // Beside an open descriptor of the file itself, one call instead of two.
+            if let Some(own) = self.some_fd()
+                && let Ok(fd) = host::reopen(own.as_fd(), flags)
+            {
+                return Ok(fd);
+            }
             match self.shared.openat(&*dir.fd()?, &name, flags) {
                 Ok(fd) => match self.verify(&fd) {
                     Ok(()) => return Ok(fd),
@@ -471,9 +489,15 @@ impl HostInode {
 
     // ---- attributes ----
 
-    /// What is known is no longer so: a change has been made.
+    /// What is known is no longer so: contents or entries have changed.
     pub(super) fn stale(&self) {
         self.cached.lock().at = 0;
+    }
+
+    /// Nothing that is known is so any longer.
+    fn all_stale(&self) {
+        let mut cached = self.cached.lock();
+        (cached.at, cached.perm_at) = (0, 0);
     }
 
     /// What the host says now. `once`: for the use of a shared tree that is under way.
@@ -481,9 +505,11 @@ impl HostInode {
         let attr = to_attr(st);
         let mut cached = self.cached.lock();
         let changed = cached.attr.ctime != attr.ctime;
+        let now = host::coarse_ms();
         *cached = Cached {
             attr,
-            at: host::coarse_ms(),
+            at: now,
+            perm_at: now,
             once,
         };
         drop(cached);
@@ -535,6 +561,29 @@ impl HostInode {
         Ok(to_attr(&st))
     }
 
+    /// Owner, mode and times.
+    fn change_host(&self, change: &SetAttr) -> Result<()> {
+        let fd = self.fd()?;
+        if change.uid.is_some() || change.gid.is_some() {
+            let id = |n: Option<u32>| n.unwrap_or(u32::MAX);
+            host::chown(fd.as_fd(), id(change.uid), id(change.gid))?;
+        }
+        if let Some(perm) = change.perm {
+            host::chmod(fd.as_fd(), perm)?;
+        }
+        if change.atime.is_some() || change.mtime.is_some() {
+            let time = |t: Option<Timestamp>, now| match t {
+                Some(_) if now => host::SetTime::Now,
+                Some(t) => host::SetTime::At(t.sec, t.nsec),
+                None => host::SetTime::Omit,
+            };
+            let atime = time(change.atime, change.atime_now);
+            let mtime = time(change.mtime, change.mtime_now);
+            host::utimes(fd.as_fd(), atime, mtime)?;
+        }
+        Ok(())
+    }
+
     /// Whether what was found at `checked` (on the coarse clock) need not be looked up again.
     pub(crate) fn entry_holds(&self, checked: &AtomicU64) -> bool {
         let at = checked.load(Ordering::Relaxed);
@@ -564,6 +613,16 @@ impl Inode for HostInode {
         }
     }
 
+    fn perm_attr(&self) -> Result<Attr> {
+        if self.shared.sharing == Sharing::Exclusive {
+            let cached = self.cached.lock();
+            if cached.perm_at != 0 && host::coarse_ms().saturating_sub(cached.perm_at) < FRESH_MS {
+                return Ok(cached.attr);
+            }
+        }
+        self.attr()
+    }
+
     fn set_attr(&self, change: &SetAttr) -> Result<()> {
         self.may_write()?;
         if let Some(size) = change.size {
@@ -578,26 +637,10 @@ impl Inode for HostInode {
         {
             return Ok(());
         }
-        let fd = self.fd()?;
-        if change.uid.is_some() || change.gid.is_some() {
-            let id = |n: Option<u32>| n.unwrap_or(u32::MAX);
-            host::chown(fd.as_fd(), id(change.uid), id(change.gid))?;
-        }
-        if let Some(perm) = change.perm {
-            host::chmod(fd.as_fd(), perm)?;
-        }
-        if change.atime.is_some() || change.mtime.is_some() {
-            let time = |t: Option<Timestamp>, now| match t {
-                Some(_) if now => host::SetTime::Now,
-                Some(t) => host::SetTime::At(t.sec, t.nsec),
-                None => host::SetTime::Omit,
-            };
-            let atime = time(change.atime, change.atime_now);
-            let mtime = time(change.mtime, change.mtime_now);
-            host::utimes(fd.as_fd(), atime, mtime)?;
-        }
-        self.stale();
-        Ok(())
+        let done = self.change_host(change);
+        // A part may have been done.
+        self.all_stale();
+        done
     }
 
     fn touch_atime(&self, relatime: bool) {
