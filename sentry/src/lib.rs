@@ -23,6 +23,7 @@ pub mod ipc;
 pub mod kernel;
 pub mod mm;
 pub mod net;
+pub mod seccomp;
 pub mod signal;
 pub mod strace;
 pub mod syscalls;

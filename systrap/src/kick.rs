@@ -65,6 +65,15 @@ impl Kicker {
         self.with_host(|pid, tid| sys::tgkill(pid, tid, SIG_KICK.cast_signed()))
     }
 
+    /// As [`crate::Thread::ask_all`], for a thread that may be running; it holds from the next call that it makes.
+    pub fn ask_all(&self, yes: bool) {
+        let base = u64::from(self.index) * SLOT_STRIDE;
+        self.space
+            .region
+            .a32(base + S_ASK_ALL)
+            .store(u32::from(yes), Ordering::SeqCst);
+    }
+
     /// The host thread's id, if it is known and lives. It may be another thread of the same process: only the host's word for
     /// its process is worth something.
     pub fn host_tid(&self) -> Option<i32> {

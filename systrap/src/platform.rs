@@ -73,6 +73,12 @@ impl Platform {
         self.core.enter_worker(worker);
     }
 
+    /// To be called by a worker's thread when it ends: nobody counts on it any
+    /// longer.
+    pub fn leave_worker(&self, worker: usize) {
+        self.core.leave_worker(worker);
+    }
+
     /// Appends the tokens of threads that have an event. Blocks (spins or
     /// sleeps, by policy) until there is at least one, or `wake` was called;
     /// may return with none.

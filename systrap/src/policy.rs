@@ -280,6 +280,16 @@ impl Core {
             .store(DS_RUNNING, Ordering::SeqCst);
     }
 
+    /// See `Platform::leave_worker`. A wake that this worker has taken, or that
+    /// counted on it, is another's now.
+    pub fn leave_worker(&self, worker: usize) {
+        let cpu = self.policy.cpu_of(worker);
+        self.doorbell
+            .a32(line(cpu))
+            .store(DS_NONE, Ordering::SeqCst);
+        self.wake();
+    }
+
     /// Whether someone called `wake`; only one worker gets it.
     fn take_wake(&self) -> bool {
         self.policy.wake.load(Ordering::Relaxed) && self.policy.wake.swap(false, Ordering::SeqCst)

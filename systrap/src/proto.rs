@@ -136,6 +136,8 @@ pub const EV_FUTEX_INT: u32 = 4;
 pub const EV_PARKED: u32 = 5;
 /// A kick was noticed while in the stub.
 pub const EV_KICK: u32 = 6;
+/// A call that `RF_OWN_CALL` was for, and that isn't the stub's after all.
+pub const EV_HANDED_BACK: u32 = 7;
 
 // ---- resume flags ----------------------------------------------------------
 

@@ -55,6 +55,7 @@ pub struct Thread {
     pub(crate) unsure: Option<u64>,
     /// An event that the stub has no part in.
     instead: Option<Event>,
+    handed_back: bool,
 }
 
 /// How a frame from a patched call site becomes one as of a signal.
@@ -96,6 +97,7 @@ impl Thread {
             rip_set: false,
             unsure: None,
             instead: None,
+            handed_back: false,
         }
     }
 
@@ -225,6 +227,7 @@ impl Thread {
             Some(shape) => frame == shape.frame.into() && self.ld32(S_MODE) == MODE_FAST,
             None => false,
         };
+        self.handed_back = false;
         let kind = self.ld32(S_KIND);
         let signo = self.ld32(S_SIGNO);
         let count = if kind == EV_SIGNAL {
@@ -275,6 +278,11 @@ impl Thread {
                 }),
                 _ => Err("a signal that stubs don't get"),
             },
+            EV_HANDED_BACK => {
+                self.handed_back = true;
+                let (nr, arch, args) = self.call()?;
+                Ok(Event::Syscall { nr, args, arch })
+            }
             EV_KICK => Ok(Event::Kick),
             EV_PARKED => Ok(Event::Parked),
             EV_ACTION_FAILED => Ok(Event::ActionFailed {
@@ -509,6 +517,11 @@ impl Thread {
     /// The CPU that the thread said it ran on when it published its event (a claim of the stub's).
     pub fn cpu(&self) -> u32 {
         self.ld32(S_CPU)
+    }
+
+    /// Whether the call of the last event was given back by the stub after `resume_own_call`.
+    pub fn handed_back(&self) -> bool {
+        self.handed_back
     }
 
     /// Has the stub hand over every call, those that it could answer itself included (see `resume_own_call`).

@@ -197,6 +197,9 @@ pub fn answered(slot: u64, frame: u64) -> u64 {
             if flags & RF_OWN_CALL != 0 {
                 st32(slot + S_PF_COUNT, 0);
                 kind = own_call(slot, frame);
+                if kind == EV_SIGNAL {
+                    kind = EV_HANDED_BACK;
+                }
             }
             if kind == 0 {
                 if !kicked(slot) {
@@ -205,7 +208,7 @@ pub fn answered(slot: u64, frame: u64) -> u64 {
                 kind = EV_KICK;
             }
         }
-        publish(slot, kind, SIGSYS as u32, frame);
+        publish(slot, kind, 0, frame);
         wait_go(slot);
     }
 }

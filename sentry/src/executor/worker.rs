@@ -43,6 +43,7 @@ impl Executor {
             }
             more = self.shared.drain();
         }
+        platform.leave_worker(index);
     }
 
     /// For a thread that wakes tasks in batches (the reactor): runs `f`, then polls what it woke, here.

@@ -44,7 +44,7 @@ impl<T> Ids<T> {
     }
 
     /// The id that the next object will have: the lowest free index with the next number. `None` if there are `max` objects.
-    pub fn next(&mut self) -> Option<i32> {
+    pub fn next_id(&mut self) -> Option<i32> {
         if self.objects.len() >= self.max {
             return None;
         }
@@ -62,7 +62,7 @@ impl<T> Ids<T> {
         Some(self.sequence * INDEXES + index)
     }
 
-    /// Adds an object with the id that [`Ids::next`] gave.
+    /// Adds an object with the id that [`Ids::next_id`] gave.
     pub fn insert(&mut self, id: i32, object: Arc<T>) {
         self.objects.insert(id % INDEXES, (id, object));
     }
@@ -104,13 +104,13 @@ mod tests {
     fn index_is_reused_with_another_id() {
         let mut ids = Ids::new(3);
         let add = |ids: &mut Ids<u8>| {
-            let id = ids.next().unwrap();
+            let id = ids.next_id().unwrap();
             ids.insert(id, Arc::new(0));
             id
         };
         let (a, b, c) = (add(&mut ids), add(&mut ids), add(&mut ids));
         assert_eq!((ids.len(), ids.highest_index()), (3, 2));
-        assert_eq!(ids.next(), None);
+        assert_eq!(ids.next_id(), None);
         assert!(ids.remove(b).is_some());
         assert!(ids.remove(b).is_none());
         let again = add(&mut ids);

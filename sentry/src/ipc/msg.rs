@@ -212,7 +212,7 @@ impl Table {
         if let Some(id) = find(who, key, flags, ids.iter(), perm, |_| Ok(()))? {
             return Ok(id);
         }
-        let id = ids.next().ok_or(Errno::ENOSPC)?;
+        let id = ids.next_id().ok_or(Errno::ENOSPC)?;
         let queue = MsgQueue {
             id,
             state: Mutex::new(State {

@@ -266,7 +266,7 @@ impl SemSet {
     }
 
     /// Semaphores in the set.
-    pub const fn len(&self) -> u32 {
+    pub const fn count(&self) -> u32 {
         self.len
     }
 
@@ -484,7 +484,7 @@ impl Table {
             sems.fetch_sub(nsems as usize, Ordering::Relaxed);
             return Err(Errno::ENOSPC);
         }
-        let Some(id) = ids.next() else {
+        let Some(id) = ids.next_id() else {
             sems.fetch_sub(nsems as usize, Ordering::Relaxed);
             return Err(Errno::ENOSPC);
         };

@@ -175,7 +175,7 @@ impl Table {
             // A host without huge pages set aside.
             return Err(Errno::ENOMEM);
         }
-        let id = ids.next().ok_or(Errno::ENOSPC)?;
+        let id = ids.next_id().ok_or(Errno::ENOSPC)?;
         let len = size
             .checked_next_multiple_of(super::span::PAGE)
             .ok_or(Errno::ENOMEM)?;

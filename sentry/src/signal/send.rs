@@ -174,8 +174,8 @@ fn wake_for(
         }
     };
     let Some(task) = chosen else { return };
-    if signal == Signal::SIGKILL {
-        signals.exiting.get_or_insert(libc::SIGKILL);
+    if signal == Signal::SIGKILL || ends_at_once(group, signals, signal, &task) {
+        signals.exiting.get_or_insert(signal.raw());
         crate::task::doom::watch(group);
         for thread in group.threads() {
             thread.poke();
@@ -184,6 +184,16 @@ fn wake_for(
         return;
     }
     task.poke();
+}
+
+/// Whether the signal ends the process whatever its threads are doing: one of them may be in a wait that only death ends
+/// (vfork(2)). A stopped process takes its signals when it goes on.
+fn ends_at_once(group: &ThreadGroup, signals: &GroupSignals, signal: Signal, task: &Task) -> bool {
+    signals.stop.signal.is_none()
+        && group.sighand().get(signal).is_default()
+        && signal.default_action() == DefaultAction::Terminate
+        && !task.signals.lock().mask.contains(signal)
+        && !group.unkillable()
 }
 
 /// Whether `sender` may signal `target` (kill(2)): EPERM otherwise.

@@ -130,7 +130,7 @@ pub fn semctl(cx: &Cx, id: i32, num: i32, cmd: i32, arg: u64) -> Result<i32> {
         SETALL => {
             let set = table.get(id)?;
             set.may_set(&who)?;
-            let mut values = vec![0u16; set.len() as usize];
+            let mut values = vec![0u16; set.count() as usize];
             cx.read_bytes(buf, bytemuck::cast_slice_mut(&mut values))?;
             set.set_values(&who, &values).map(|()| 0)
         }

@@ -29,6 +29,7 @@ pub mod prctl;
 pub mod process;
 pub mod rw;
 pub mod sched;
+pub mod seccomp;
 pub mod shm;
 pub mod signal;
 pub mod socket;

@@ -129,7 +129,8 @@ pub async fn prctl(cx: &Cx, option: i32, a2: u64, a3: u64, a4: u64, a5: u64) -> 
         libc::PR_SET_TSC if a2 == libc::PR_TSC_ENABLE as u64 => Ok(0),
         libc::PR_GET_TIMING => Ok(0),
         libc::PR_SET_TIMING => zero(&[a2]).map(|()| 0),
-        libc::PR_GET_SECCOMP => Ok(0),
+        libc::PR_GET_SECCOMP => Ok(u64::from(task.seccomp.mode())),
+        libc::PR_SET_SECCOMP => super::seccomp::set_mode(cx, a2, UserAddr(a3)).map(|_| 0),
         libc::PR_GET_TID_ADDRESS => {
             let addr = task.clear_child_tid.load(Ordering::Relaxed);
             cx.write_obj(UserRef::new(UserAddr(a2)), &addr).map(|()| 0)

@@ -56,14 +56,11 @@ pub fn kill(cx: &Cx, pid: i32, signo: i32) -> Result<()> {
                 .iter()
                 .filter(|g| g.pid != 1 && g.pid != cx.task.group.pid)
             {
-                match signal_group(cx, group, signo, info) {
-                    Err(Errno::EPERM) => {
-                        if result == Err(Errno::ESRCH) {
-                            result = Err(Errno::EPERM);
-                        }
-                    }
-                    other => result = other,
-                }
+                // That it may not signal anybody is no error.
+                result = match signal_group(cx, group, signo, info) {
+                    Err(Errno::EPERM) => result.or(Ok(())),
+                    other => other,
+                };
             }
             result
         }

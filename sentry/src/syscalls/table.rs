@@ -5,7 +5,7 @@
 
 use super::{Arg, IntoRet, Row, Support};
 use super::{attr, copy, dir, fd, lock, mount, open, path, rw, xattr};
-use super::{cred, limits, prctl, process, sched, signal, system, time};
+use super::{cred, limits, prctl, process, sched, seccomp, signal, system, time};
 use super::{epoll, event, message, pipe, poll, socket, splice};
 use super::{futex, ipc, memfd, mm, numa, shm, vm};
 use crate::task::Cx;
@@ -251,6 +251,7 @@ syscalls! {
     SETPGID => sync process::setpgid(0 1) Full;
     SETSID => sync process::setsid() Full;
     PRCTL => async prctl::prctl(0 1 2 3 4) Partial("options that say how a process is scheduled, traced or checkpointed are EINVAL");
+    SECCOMP => sync seccomp::seccomp(0 1 2) Partial("no user notification; nobody traces");
     ARCH_PRCTL => sync prctl::arch_prctl(0 1) Full;
     PERSONALITY => sync prctl::personality(0) Partial("PER_LINUX and PER_LINUX32 only");
     // ---- credentials ----

@@ -339,6 +339,7 @@ fn link(
     if cx.task.group.signals.lock().exiting.is_some() {
         return Err(Errno::ERESTARTNOINTR);
     }
+    child.seccomp.inherit(&cx.task.seccomp);
     tree.tasks.insert(child.tid(), Arc::clone(child));
     let mut links = group.links.lock();
     links.threads.push(Arc::clone(child));

@@ -196,6 +196,7 @@ async fn replace(
         group.borrows_space.store(false, Ordering::Relaxed);
         let (_, mut thread) = cx.kernel().platform.spawn().map_err(|_| Errno::ENOMEM)?;
         thread.set_token(task.cell().token());
+        thread.ask_all(task.seccomp.is_on());
         *task.kicker.lock() = Some(thread.kicker());
         let mut slot = cx.thread.lock();
         std::mem::swap(&mut *slot, &mut thread);

@@ -110,6 +110,8 @@ pub struct Task {
     pub(crate) keep_caps: AtomicBool,
     /// Timer slack, nanoseconds (PR_SET_TIMERSLACK).
     pub(crate) timer_slack: AtomicU64,
+    /// seccomp(2).
+    pub(crate) seccomp: crate::seccomp::State,
     /// Adjustments of semaphores at its end.
     pub(crate) sem_undo: Mutex<crate::ipc::sem::SharedUndo>,
     /// set_mempolicy(2).
@@ -156,6 +158,7 @@ impl Task {
             no_new_privs: AtomicBool::new(false),
             keep_caps: AtomicBool::new(false),
             timer_slack: AtomicU64::new(50_000),
+            seccomp: crate::seccomp::State::default(),
             sem_undo: Mutex::default(),
             numa_policy: Mutex::default(),
         })

@@ -2,6 +2,7 @@
 
 use super::{Cx, RestartBlock, Task};
 use crate::executor::Executor;
+use crate::seccomp::Verdict;
 use crate::signal::deliver::{self, Next};
 use crate::syscalls::{arg, table};
 use arch::Errno;
@@ -20,6 +21,7 @@ const SYSCALL_LEN: u64 = 2;
 pub(crate) fn start(executor: &Executor, task: &Arc<Task>, thread: Thread) {
     let cell = task.cell();
     thread.set_token(cell.token());
+    thread.ask_all(task.seccomp.is_on());
     *task.kicker.lock() = Some(thread.kicker());
     let cx = Cx::new(Arc::clone(task), thread);
     let future = super::current::Scoped::new(Arc::clone(task), main(cx));
@@ -36,15 +38,25 @@ pub(crate) async fn main(cx: Cx) {
                 return;
             }
         }
-        let event = run_user(&cx).await;
-        match handle(&cx, event).await {
-            Next::Resume => {}
-            Next::Exit(status) => {
-                super::exit::exit_thread(&cx, status).await;
-                return;
+        let mut event = run_user(&cx).await;
+        loop {
+            match handle(&cx, event).await {
+                Step::Next(Next::Resume) => break,
+                Step::Next(Next::Exit(status)) => {
+                    super::exit::exit_thread(&cx, status).await;
+                    return;
+                }
+                Step::Event(next) => event = Some(next),
             }
         }
     }
+}
+
+/// What comes of an event.
+enum Step {
+    Next(Next),
+    /// The application has gone on already, up to this.
+    Event(Event),
 }
 
 /// Lets the application run until its next event. `None`: something came up before it could.
@@ -125,12 +137,52 @@ pub(crate) async fn perform(cx: &Cx) -> Event {
     event(cx, true)
 }
 
-async fn handle(cx: &Cx, event: Option<Event>) -> Next {
+async fn handle(cx: &Cx, event: Option<Event>) -> Step {
     let Some(event) = event else {
-        return Next::Resume;
+        return Step::Next(Next::Resume);
     };
+    if let Event::Syscall { nr, args, arch } = event {
+        if cx.task.seccomp.is_on()
+            && let Some(step) = filtered(cx, nr, &args, arch).await
+        {
+            return step;
+        }
+        return Step::Next(syscall(cx, nr, args, arch).await);
+    }
+    Step::Next(handle_other(cx, event))
+}
+
+/// A call of a thread under seccomp(2), before anything else; `None` if it goes on here.
+async fn filtered(cx: &Cx, nr: u64, args: &[u64; 6], arch: Arch) -> Option<Step> {
+    if cx.thread.lock().handed_back() {
+        return None;
+    }
+    match crate::seccomp::check(cx, nr, args, arch) {
+        Verdict::Allow => {}
+        Verdict::Return(value) => {
+            cx.thread.lock().set_return(value);
+            return Some(Step::Next(Next::Resume));
+        }
+        Verdict::Trapped => return Some(Step::Next(Next::Resume)),
+        Verdict::Exit(status) => return Some(Step::Next(Next::Exit(status))),
+    }
+    if arch != Arch::X86_64 || !matches!(nr, arch::nr::FUTEX | arch::nr::SCHED_YIELD) {
+        return None;
+    }
+    // The stub's own, which it was told to ask about first.
+    match run_stub(cx, Thread::resume_own_call).await {
+        Some(event) => Some(Step::Event(event)),
+        None => {
+            // A signal came first: the call is made once it has been looked at.
+            cx.pending_restart.set((Errno::ERESTARTNOINTR, nr));
+            Some(Step::Next(Next::Resume))
+        }
+    }
+}
+
+fn handle_other(cx: &Cx, event: Event) -> Next {
     match event {
-        Event::Syscall { nr, args, arch } => syscall(cx, nr, args, arch).await,
+        Event::Syscall { .. } => Next::Resume,
         Event::Fault {
             signo,
             code,

@@ -114,8 +114,10 @@ pub(super) fn status(_env: &Env<'_>, task: &Task) -> Result<Vec<u8>> {
     );
     let _ = write!(
         text,
-        "NoNewPrivs:\t{}\nSeccomp:\t0\nSeccomp_filters:\t0\n",
-        u8::from(task.no_new_privs.load(Ordering::Relaxed))
+        "NoNewPrivs:\t{}\nSeccomp:\t{}\nSeccomp_filters:\t{}\n",
+        u8::from(task.no_new_privs.load(Ordering::Relaxed)),
+        task.seccomp.mode(),
+        task.seccomp.count()
     );
     let mask = task.affinity();
     let hex: String = mask

@@ -53,8 +53,10 @@ const VALUES: &[(&str, Make)] = &[
     }),
     ("kernel/randomize_va_space", |_| "2".into()),
     ("kernel/sched_child_runs_first", |_| "0".into()),
-    ("kernel/seccomp/actions_avail", |_| String::new()),
-    ("kernel/sem", |_| "32000\t1024000000\t500\t32000".into()),
+    ("kernel/seccomp/actions_avail", |_| {
+        crate::seccomp::ACTIONS.into()
+    }),
+    ("kernel/sem", |_| "32000\t1024000\t500\t32000".into()),
     ("kernel/shmall", |_| "18446744073692774399".into()),
     ("kernel/shmmax", |_| "18446744073692774399".into()),
     ("kernel/shmmni", |_| "4096".into()),

@@ -382,6 +382,97 @@ fn handler_may_make_system_calls() {
     wait_ok(pid);
 }
 
+fn event_descriptors_restart() {
+    // A handler that makes the descriptor readable: the restarted read finds it so.
+    static FD: std::sync::atomic::AtomicI32 = std::sync::atomic::AtomicI32::new(-1);
+    extern "C" fn feed(_: i32, _: *mut siginfo_t, _: *mut c_void) {
+        let fd = FD.load(std::sync::atomic::Ordering::SeqCst);
+        let _ = write(fd, &1u64.to_ne_bytes());
+    }
+    handle(SIGALRM, feed, SA_RESTART);
+    let soon = [0i64, 0, 0, 20_000];
+    let fd = must!(sys!(SYS_eventfd2, 0, 0)) as i32;
+    FD.store(fd, std::sync::atomic::Ordering::SeqCst);
+    must!(sys!(SYS_setitimer, ITIMER_REAL, &soon, 0));
+    let mut buf = [0u8; 8];
+    check_eq!(read(fd, &mut buf), Ok(8));
+    // A timer of its own ends the second wait.
+    let timer = must!(sys!(SYS_timerfd_create, CLOCK_MONOTONIC, 0)) as i32;
+    must!(sys!(
+        SYS_timerfd_settime,
+        timer,
+        0,
+        &[0i64, 0, 0, 60_000_000],
+        0
+    ));
+    must!(sys!(SYS_setitimer, ITIMER_REAL, &soon, 0));
+    check_eq!(read(timer, &mut buf), Ok(8));
+}
+
+fn fifo_open_restarts() {
+    tmp();
+    must!(mkfifo(c"f", 0o600));
+    handle(SIGALRM, record, SA_RESTART);
+    let reader = child(|| {
+        must!(open(c"f", O_RDONLY, 0));
+        0
+    });
+    wait_asleep(reader);
+    must!(kill(reader, SIGALRM));
+    sleep_ms(20);
+    let writer = must!(open(c"f", O_WRONLY, 0));
+    wait_ok(reader);
+    must!(close(writer));
+    handle(SIGALRM, record, 0);
+    let reader = child(|| {
+        expect_errno!(open(c"f", O_RDONLY, 0), EINTR);
+        0
+    });
+    wait_asleep(reader);
+    must!(kill(reader, SIGALRM));
+    wait_ok(reader);
+}
+
+fn stop_and_continue_are_not_noticed() {
+    let (r, w) = must!(pipe());
+    let stopped = |f: &dyn Fn()| {
+        let pid = child(|| {
+            f();
+            0
+        });
+        wait_asleep(pid);
+        must!(kill(pid, SIGSTOP));
+        wait_until("stop", || task_state(pid) == 'T');
+        must!(kill(pid, SIGCONT));
+        wait_asleep(pid);
+        must!(write(w, b"x"));
+        wait_ok(pid);
+    };
+    stopped(&|| check_eq!(read_vec(r, 1), Ok(vec![b'x'])));
+    stopped(&|| {
+        check_eq!(poll1(r, POLLIN, -1), POLLIN);
+        must!(read_vec(r, 1));
+    });
+    stopped(&|| {
+        let mut set = [0u64; 16];
+        set[r as usize / 64] = 1 << (r % 64);
+        check_eq!(sys!(SYS_select, r + 1, &mut set, 0, 0, 0), Ok(1));
+        must!(read_vec(r, 1));
+    });
+    // A sleep lasts as long as it was to.
+    let pid = child(|| {
+        let start = now_ms();
+        check_eq!(sys!(SYS_nanosleep, &timespec_ms(150), 0), Ok(0));
+        check!(now_ms() - start >= 150);
+        0
+    });
+    wait_asleep(pid);
+    must!(kill(pid, SIGSTOP));
+    wait_until("stop", || task_state(pid) == 'T');
+    must!(kill(pid, SIGCONT));
+    wait_ok(pid);
+}
+
 cases![
     nanosleep_is_eintr_with_remaining_time,
     clock_nanosleep_absolute_is_eintr_without_remaining,
@@ -391,6 +482,9 @@ cases![
     socket_recv_with_restart_goes_on,
     socket_recv_with_timeout_is_eintr_even_with_restart,
     accept_restarts,
+    stop_and_continue_are_not_noticed,
+    fifo_open_restarts,
+    event_descriptors_restart,
     futex_wait_restarts,
     futex_wait_without_restart_is_eintr,
     futex_wait_with_timeout_restarts_with_rest,

@@ -252,8 +252,34 @@ fn self_stop_of_one_thread_stops_process() {
     wait_ok(pid);
 }
 
+fn terminating_signal_waits_for_continuation() {
+    let pid = child(|| {
+        loop {
+            let _ = sys!(SYS_pause);
+        }
+    });
+    must!(kill(pid, SIGSTOP));
+    wait_until("stop", || task_state(pid) == 'T');
+    must!(kill(pid, SIGTERM));
+    sleep_ms(20);
+    check_eq!(task_state(pid), 'T');
+    must!(kill(pid, SIGCONT));
+    wait_killed(pid, SIGTERM);
+    // SIGKILL doesn't wait.
+    let pid = child(|| {
+        loop {
+            let _ = sys!(SYS_pause);
+        }
+    });
+    must!(kill(pid, SIGSTOP));
+    wait_until("stop", || task_state(pid) == 'T');
+    must!(kill(pid, SIGKILL));
+    wait_killed(pid, SIGKILL);
+}
+
 cases![
     stop_signals_stop,
+    terminating_signal_waits_for_continuation,
     stopped_process_makes_no_progress,
     stop_stops_all_threads,
     kill_works_on_stopped_process,

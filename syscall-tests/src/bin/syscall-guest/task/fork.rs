@@ -403,6 +403,23 @@ fn thread_local_storage_survives_fork() {
     in_child(|| check_eq!(LOCAL.with(std::cell::Cell::get), 77));
 }
 
+fn terminating_signal_ends_a_parent_in_vfork() {
+    let (r, w) = must!(pipe());
+    let pid = child(|| {
+        // The parent waits as vfork(2) does, for a child that neither ends nor executes anything.
+        let _ = clone_child(CLONE_VFORK | SIGCHLD, || {
+            let _ = write(w, b"x");
+            loop {
+                let _ = sys!(SYS_pause);
+            }
+        });
+        0
+    });
+    must!(read_vec(r, 1));
+    must!(kill(pid, SIGTERM));
+    wait_killed(pid, SIGTERM);
+}
+
 cases![
     child_sees_new_pid_and_parent,
     child_inherits_group_session_and_ids,
@@ -434,6 +451,7 @@ cases![
     set_tid_address_returns_tid,
     thousand_forks,
     hundred_threads,
+    terminating_signal_ends_a_parent_in_vfork,
     pids_are_not_reused_at_once,
     thread_local_storage_survives_fork,
 ];

@@ -8,6 +8,7 @@ mod fork;
 mod limits;
 mod prctl;
 mod sched;
+mod seccomp;
 mod session;
 mod wait;
 
@@ -19,6 +20,7 @@ pub const FAMILIES: &[Family] = &[
     ("limits", limits::CASES),
     ("prctl", prctl::CASES),
     ("sched", sched::CASES),
+    ("seccomp", seccomp::CASES),
     ("session", session::CASES),
     ("wait", wait::CASES),
 ];
