@@ -1,4 +1,5 @@
 //! One run of a container, watched from outside.
+#![expect(unsafe_code, reason = "a session of its own for each runtime")]
 
 use super::Runtime;
 use super::processes;
@@ -8,7 +9,8 @@ use anyhow::{Context, Result};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use std::io::{BufRead, BufReader, Read};
-use std::process::{Child, ExitStatus, Stdio};
+use std::os::unix::process::CommandExt;
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::time::{Duration, Instant};
 
@@ -66,6 +68,7 @@ pub fn watch(
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped());
+    own_session(&mut command);
     let started = Instant::now();
     let mut child = command.spawn().with_context(|| runtime.words.join(" "))?;
     let pid = Pid::from_raw(child.id().cast_signed());
@@ -143,6 +146,18 @@ pub fn watch(
         delete(runtime, &bundle.id);
     }
     Ok(ran)
+}
+
+/// A kernel with autogroups (sched(7)) gives each session the same share of the CPUs: runtimes that make a session must not have an
+/// advantage over those that don't.
+fn own_session(command: &mut Command) {
+    // SAFETY: setsid is a plain system call, allowed between fork and exec.
+    unsafe {
+        command.pre_exec(|| {
+            libc::setsid();
+            Ok(())
+        });
+    }
 }
 
 fn note(event: Event, ran: &mut Ran, gone: &mut bool, open: &mut u32) {
