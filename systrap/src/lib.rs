@@ -45,7 +45,7 @@ pub use platform::{Options, Platform};
 pub use regs::{Arch, Regs};
 pub use space::{AddressSpace, FinalUsage, Usage};
 pub use thread::{Identity, Thread};
-pub use window::{Reserved, Window};
+pub use window::{Prefetched, Reserved, Window};
 
 /// Whether [`Actions::madvise`] may be used with this advice; the stub's
 /// filter kills it for others.

@@ -96,9 +96,54 @@ impl Reserved {
     pub fn as_mut_ptr(&self) -> *mut u8 {
         self.ptr.load(Ordering::Relaxed)
     }
+
+    /// Bytes that may be written.
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+}
+
+/// Input that the stub has prefetched, for a host call to read; see [`Window::prefetched_for_host`].
+#[derive(Debug)]
+pub struct Prefetched {
+    len: usize,
+    /// Atomic only to be Send.
+    ptr: AtomicPtr<u8>,
+}
+
+impl Prefetched {
+    /// Where a host call may read (`len` bytes), valid until the thread is
+    /// resumed or dropped. Shared with the stub, which may change it at any
+    /// time: raw pointer only, never a reference.
+    pub fn as_ptr(&self) -> *const u8 {
+        self.ptr.load(Ordering::Relaxed)
+    }
+
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
 }
 
 impl Window<'_> {
+    /// The stub's prefetched copy of `[addr, addr + len)` for a host call to
+    /// take as it is. For bytes that the Sentry does not look at.
+    pub fn prefetched_for_host(&self, addr: u64, len: usize) -> Option<Prefetched> {
+        let (off, left) = self.thread.pieces.find(addr)?;
+        let ptr = (left >= len as u64).then(|| self.thread.slot_ptr(off, len))?;
+        Some(Prefetched {
+            len,
+            ptr: AtomicPtr::new(ptr),
+        })
+    }
+
     /// Fills `buf` from the stub's prefetched copy of `[addr, addr + len)`;
     /// false if it isn't there in whole. Each call copies anew: copy once,
     /// then use the copy.

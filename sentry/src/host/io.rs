@@ -22,6 +22,36 @@ pub fn read(fd: BorrowedFd<'_>, offset: Option<u64>, buf: &mut [u8]) -> Result<u
     }
 }
 
+/// [`read`] into room in a copy window.
+pub fn read_into_window(
+    fd: BorrowedFd<'_>,
+    offset: Option<u64>,
+    room: &systrap::Reserved,
+) -> Result<usize> {
+    let (ptr, len) = (room.as_mut_ptr().cast(), room.len());
+    match offset {
+        // SAFETY: room in shared memory that stays mapped until the thread goes on; no reference to it exists.
+        Some(o) => cvt(unsafe { libc::pread(fd.as_raw_fd(), ptr, len, off(o)?) }),
+        // SAFETY: as above.
+        None => cvt(unsafe { libc::read(fd.as_raw_fd(), ptr, len) }),
+    }
+}
+
+/// [`write`] of what lies in a copy window.
+pub fn write_from_window(
+    fd: BorrowedFd<'_>,
+    offset: Option<u64>,
+    data: &systrap::Prefetched,
+) -> Result<usize> {
+    let (ptr, len) = (data.as_ptr().cast(), data.len());
+    match offset {
+        // SAFETY: shared memory that stays mapped until the thread goes on; only the host reads it.
+        Some(o) => cvt(unsafe { libc::pwrite(fd.as_raw_fd(), ptr, len, off(o)?) }),
+        // SAFETY: as above.
+        None => cvt(unsafe { libc::write(fd.as_raw_fd(), ptr, len) }),
+    }
+}
+
 /// write(2), or pwrite(2) where an offset is given.
 pub fn write(fd: BorrowedFd<'_>, offset: Option<u64>, buf: &[u8]) -> Result<usize> {
     let (ptr, len) = (buf.as_ptr().cast(), buf.len());

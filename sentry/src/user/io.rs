@@ -26,7 +26,7 @@ pub trait Sink {
 
     /// Appends `len` zero bytes, or as many as fit.
     fn write_zeros(&mut self, len: usize) -> Result<usize> {
-        const ZEROS: [u8; 4096] = [0; 4096];
+        static ZEROS: [u8; 64 << 10] = [0; 64 << 10];
         let mut done = 0;
         while done < len && self.remaining() > 0 {
             match self.write(&ZEROS[..(len - done).min(ZEROS.len())]) {

@@ -10,6 +10,8 @@ use arch::abi::Iovec;
 use arch::{Errno, Result};
 use bytemuck::{AnyBitPattern, NoUninit};
 use smallvec::SmallVec;
+use std::cell::RefCell;
+use std::os::fd::BorrowedFd;
 
 /// The buffers of a vectored call; one is the common case.
 pub type UserIov = SmallVec<[UserBytes; 4]>;
@@ -19,7 +21,46 @@ pub const MAX_RW_COUNT: usize = 0x7fff_f000;
 /// Longest path including its NUL.
 pub const PATH_MAX: usize = 4096;
 
+/// Bytes of one step of a transfer that goes by way of a buffer: few enough to stay in the CPU's cache.
+const STEP: usize = 128 << 10;
+
+thread_local! {
+    /// That buffer. Only used between two statements, never across an await.
+    static BUFFER: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+}
+
+/// Calls `f` with `len` bytes (at most [`STEP`]) that hold nothing in particular.
+fn with_buffer<R>(len: usize, f: impl FnOnce(&mut [u8]) -> R) -> R {
+    BUFFER.with_borrow_mut(|buffer| {
+        let len = len.min(STEP);
+        if buffer.len() < len {
+            buffer.resize(len, 0);
+        }
+        f(&mut buffer[..len])
+    })
+}
+
 impl Cx {
+    /// Has the host read into the copy window, for the stub to store at `addr`. `None` where that can't be: the range
+    /// is not plainly writable, or too long.
+    fn read_by_window(
+        &self,
+        fd: BorrowedFd<'_>,
+        offset: Option<u64>,
+        to: UserBytes,
+    ) -> Option<Result<usize>> {
+        if !self.task.mm().writable(to.addr.0, to.len) {
+            return None;
+        }
+        let room = self.thread.lock().window().reserve(to.addr.0, to.len)?;
+        let result = crate::host::io::read_into_window(fd, offset, &room);
+        self.thread
+            .lock()
+            .window()
+            .commit(room, result.unwrap_or(0));
+        Some(result)
+    }
+
     /// Fills `buf` from `addr`; returns how many bytes came before the first fault.
     pub fn read_partial(&self, addr: UserAddr, buf: &mut [u8]) -> usize {
         if buf.is_empty() {
@@ -289,6 +330,25 @@ impl Sink for UserSink<'_> {
         }
         Ok(done)
     }
+
+    fn write_from_host(
+        &mut self,
+        fd: BorrowedFd<'_>,
+        offset: Option<u64>,
+        max: usize,
+    ) -> Result<usize> {
+        let Some(piece) = self.cursor.piece(max) else {
+            return Ok(0);
+        };
+        if let Some(result) = self.cx.read_by_window(fd, offset, piece) {
+            self.cursor.advance(result.unwrap_or(0));
+            return result;
+        }
+        with_buffer(max.min(self.remaining()), |buffer| {
+            let n = crate::host::io::read(fd, offset, buffer)?;
+            self.write(&buffer[..n])
+        })
+    }
 }
 
 /// Application memory as the origin of a write.
@@ -336,5 +396,30 @@ impl Source for UserSource<'_> {
 
     fn advance(&mut self, n: usize) {
         self.cursor.advance(n);
+    }
+
+    fn read_to_host(
+        &mut self,
+        fd: BorrowedFd<'_>,
+        offset: Option<u64>,
+        max: usize,
+    ) -> Result<usize> {
+        let Some(piece) = self.cursor.piece(max) else {
+            return Ok(0);
+        };
+        let mut thread = self.cx.thread.lock();
+        let here = thread
+            .window()
+            .prefetched_for_host(piece.addr.0, piece.len);
+        drop(thread);
+        let n = match here {
+            Some(data) => crate::host::io::write_from_window(fd, offset, &data)?,
+            None => with_buffer(max.min(self.remaining()), |buffer| {
+                let n = self.peek(buffer)?;
+                crate::host::io::write(fd, offset, &buffer[..n])
+            })?,
+        };
+        self.cursor.advance(n);
+        Ok(n)
     }
 }
