@@ -69,7 +69,7 @@ impl Core {
         }
         count(&self.counts.moves);
         let mask = self.policy.cpus_without(cpu);
-        space.host_thread(index, |tid| sys::set_affinity(tid, &mask));
+        space.host_thread(index, |tid| sys::set_affinity(tid, mask));
         moved.push(Moved {
             space: space.weak(),
             index,
