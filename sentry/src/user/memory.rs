@@ -408,9 +408,7 @@ impl Source for UserSource<'_> {
             return Ok(0);
         };
         let mut thread = self.cx.thread.lock();
-        let here = thread
-            .window()
-            .prefetched_for_host(piece.addr.0, piece.len);
+        let here = thread.window().prefetched_for_host(piece.addr.0, piece.len);
         drop(thread);
         let n = match here {
             Some(data) => crate::host::io::write_from_window(fd, offset, &data)?,
