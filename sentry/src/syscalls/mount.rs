@@ -1,13 +1,13 @@
 //! mount(2), umount2(2), pivot_root(2), unshare(2).
 //!
-//! Mounts do not spread: every mount is private, or a slave of nobody, which is the same. MS_SHARED is refused.
+//! How mounts spread is [`crate::vfs::propagate`]'s.
 
 use super::{Fd, path};
 use crate::config::CgroupLimits;
 use crate::fs::{cgroup, devpts, proc, sysfs, tmp};
 use crate::task::{Cx, cap};
 use crate::user::{UserAddr, UserStr};
-use crate::vfs::mount::{Propagation, bind_tree};
+use crate::vfs::mount::{Kind, bind_of};
 use crate::vfs::{Dentry, FileType, Mount, MountFlags, Path, WalkFlags};
 use arch::{Errno, Result};
 use std::sync::Arc;
@@ -129,7 +129,7 @@ pub fn mount(
     } else if flags & BIND != 0 {
         bind(cx, &source, &place, flags & libc::MS_REC != 0)
     } else if flags & PROPAGATION != 0 {
-        change_propagation(&place, flags)
+        change_propagation(cx, &place, flags)
     } else if flags & libc::MS_MOVE != 0 {
         relocate(cx, &source, &place)
     } else {
@@ -170,38 +170,28 @@ fn source_place(cx: &Cx, source: &[u8]) -> Result<Path> {
 fn bind(cx: &Cx, source: &[u8], place: &Path, recursive: bool) -> Result<()> {
     let from = source_place(cx, source)?;
     cx.task.fs().namespace().check_mine(&from.mount)?;
-    if *from.mount.propagation() == Propagation::Unbindable {
+    if from.mount.propagation().unbindable {
         return Err(Errno::EINVAL);
     }
-    let mount = if recursive {
-        bind_tree(&from)
-    } else {
-        Mount::new(
-            Arc::clone(&from.dentry),
-            &from.mount.source,
-            from.mount.flags(),
-        )
-    };
+    let mount = bind_of(&from, recursive);
     cx.task.fs().namespace().mount(&mount, place)
 }
 
-/// MS_PRIVATE, MS_SLAVE, MS_UNBINDABLE. EINVAL for a place that is no mount, for several at once, and for MS_SHARED.
-fn change_propagation(place: &Path, flags: u64) -> Result<()> {
+/// MS_SHARED, MS_PRIVATE, MS_SLAVE, MS_UNBINDABLE. EINVAL for a place that is no mount, and for several at once.
+fn change_propagation(cx: &Cx, place: &Path, flags: u64) -> Result<()> {
     let kind = match flags & PROPAGATION {
-        libc::MS_PRIVATE | libc::MS_SLAVE => Propagation::Private,
-        libc::MS_UNBINDABLE => Propagation::Unbindable,
+        libc::MS_SHARED => Kind::Shared,
+        libc::MS_PRIVATE => Kind::Private,
+        libc::MS_SLAVE => Kind::Slave,
+        libc::MS_UNBINDABLE => Kind::Unbindable,
         _ => return Err(Errno::EINVAL),
     };
     if flags & !(PROPAGATION | libc::MS_REC | libc::MS_SILENT) != 0 || !place.is_mount_root() {
         return Err(Errno::EINVAL);
     }
-    let mut todo = vec![Arc::clone(&place.mount)];
-    while let Some(mount) = todo.pop() {
-        *mount.propagation() = kind;
-        if flags & libc::MS_REC != 0 {
-            todo.extend(mount.children());
-        }
-    }
+    let recursive = flags & libc::MS_REC != 0;
+    let ns = cx.task.fs().namespace();
+    ns.change_propagation(&place.mount, kind, recursive);
     Ok(())
 }
 

@@ -2,7 +2,7 @@
 //!
 //! - [`file`]: open file descriptions and what an implementation of one provides.
 //! - [`inode`], [`superblock`]: what a file system provides. [`attr`]: attributes.
-//! - [`dentry`]: the cache of names. [`mount`]: mounts, namespaces. [`path`]: a dentry seen through a mount.
+//! - [`dentry`]: the cache of names. [`mount`], [`propagate`], [`mountinfo`]: mounts, namespaces. [`path`]: a dentry seen through a mount.
 //! - [`walk`]: from a text to a path; [`Env`] is on whose behalf. [`perm`]: who may do what.
 //! - [`open`]: open(2) without its descriptor. [`names`]: mkdir, unlink, rename and kin. [`change`]: chmod, chown, utimes, truncate.
 //! - [`fdtable`], [`context`]: what a process has of all this.
@@ -22,11 +22,13 @@ pub mod file;
 pub mod inode;
 pub mod lock;
 pub mod mount;
+pub mod mountinfo;
 pub mod names;
 pub mod notify;
 pub mod open;
 pub mod path;
 pub mod perm;
+pub mod propagate;
 pub mod superblock;
 pub mod walk;
 pub mod xattr;

@@ -1,10 +1,13 @@
 //! Mounts and mount namespaces (mount_namespaces(7)).
 //!
 //! A mount holds its children, a child points back weakly; a namespace holds the root. The tree changes under the
-//! namespace's lock; a walk reads one mount's children under that mount's own lock, a leaf.
+//! global lock of [`super::propagate`]; a walk reads one mount's children under that mount's own lock, a leaf.
 
 use super::dentry::Dentry;
+pub use super::mountinfo::MountInfo;
 use super::path::Path;
+use super::propagate::{self, CHANGE, CopyAs};
+pub use super::propagate::{Kind, Propagation};
 use super::superblock::Superblock;
 use crate::executor::{PollEvents, WaitQueue};
 use arch::{Errno, Result};
@@ -55,7 +58,7 @@ pub struct Mount {
     /// Mounts on dentries of this one, by the dentry's address (which a mount holds).
     children: RwLock<HashMap<usize, Arc<Mount>>>,
     /// Propagation, for mountinfo and mount(2).
-    propagation: Mutex<Propagation>,
+    pub(super) propagation: Mutex<Propagation>,
 }
 
 #[derive(Default)]
@@ -63,18 +66,6 @@ struct MountPlace {
     parent: Weak<Mount>,
     /// Where it stands in the parent. Kept alive here.
     on: Option<Arc<Dentry>>,
-}
-
-/// How mounts beneath spread (mount_namespaces(7)).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Propagation {
-    #[default]
-    Private,
-    /// With its peer group.
-    Shared(u64),
-    /// With the group of its master.
-    Slave(u64),
-    Unbindable,
 }
 
 impl Mount {
@@ -94,9 +85,21 @@ impl Mount {
         })
     }
 
-    /// How mounts beneath spread.
-    pub fn propagation(&self) -> parking_lot::MutexGuard<'_, Propagation> {
-        self.propagation.lock()
+    /// How it spreads.
+    pub fn propagation(&self) -> Propagation {
+        *self.propagation.lock()
+    }
+
+    /// This mount and all that are mounted below it, each after the one it stands on.
+    pub(super) fn tree(self: &Arc<Self>) -> Vec<Arc<Self>> {
+        let mut out = vec![Arc::clone(self)];
+        let mut at = 0;
+        while at < out.len() {
+            let children = out[at].children();
+            out.extend(children);
+            at += 1;
+        }
+        out
     }
 
     /// The file system.
@@ -195,8 +198,19 @@ impl Mount {
         list
     }
 
-    /// Puts this mount on `at`. The namespace's lock is held.
+    /// Puts this mount on `at`; what stands there already comes on top of it. `CHANGE` is held.
     fn attach(self: &Arc<Self>, at: &Path) {
+        let covered = at.mount.mounted_on(&at.dentry);
+        if let Some(covered) = covered {
+            covered.detach();
+            self.put(at);
+            covered.put(&self.root_path());
+        } else {
+            self.put(at);
+        }
+    }
+
+    fn put(self: &Arc<Self>, at: &Path) {
         *self.place.write() = MountPlace {
             parent: Arc::downgrade(&at.mount),
             on: Some(Arc::clone(&at.dentry)),
@@ -205,14 +219,14 @@ impl Mount {
             .children
             .write()
             .insert(Arc::as_ptr(&at.dentry) as usize, Arc::clone(self));
-        at.dentry.mounts.fetch_add(1, Ordering::AcqRel);
+        propagate::note_point(&at.dentry, self);
     }
 
-    /// Takes this mount from its place. The namespace's lock is held.
+    /// Takes this mount from its place. `CHANGE` is held.
     fn detach(self: &Arc<Self>) {
         let place = std::mem::take(&mut *self.place.write());
         let Some(on) = place.on else { return };
-        on.mounts.fetch_sub(1, Ordering::AcqRel);
+        propagate::forget_point(&on, Arc::as_ptr(self));
         if let Some(parent) = place.parent.upgrade() {
             parent.children.write().remove(&(Arc::as_ptr(&on) as usize));
         }
@@ -222,8 +236,9 @@ impl Mount {
 impl Drop for Mount {
     fn drop(&mut self) {
         if let Some(on) = self.place.get_mut().on.take() {
-            on.mounts.fetch_sub(1, Ordering::AcqRel);
+            propagate::forget_point(&on, self);
         }
+        propagate::forget(self, *self.propagation.get_mut());
         self.root.sb.unmounted();
         // Down the tree in a loop: mounts may stand on each other higher than the stack is deep.
         let mut doomed: Vec<_> = self.children.get_mut().drain().map(|(_, m)| m).collect();
@@ -240,19 +255,10 @@ pub struct MountNamespace {
     /// Inode number of /proc/PID/ns/mnt.
     pub ino: u64,
     root: RwLock<Arc<Mount>>,
-    change: Mutex<()>,
     /// Notified at every change (poll of /proc/mounts).
     pub changed: WaitQueue,
     /// Counts changes.
     pub version: AtomicU64,
-}
-
-/// A line of mountinfo, decoded.
-pub struct MountInfo {
-    pub mount: Arc<Mount>,
-    pub parent_id: u64,
-    /// The mountpoint seen from the root asked for.
-    pub point: Vec<u8>,
 }
 
 impl MountNamespace {
@@ -261,7 +267,6 @@ impl MountNamespace {
         Arc::new(Self {
             ino: super::next_ino(),
             root: RwLock::new(root),
-            change: Mutex::new(()),
             changed: WaitQueue::new(),
             version: AtomicU64::new(0),
         })
@@ -280,7 +285,7 @@ impl MountNamespace {
     /// Mounts `mount` on `at`, on top of what may be mounted there already. A directory goes on a directory, anything else on
     /// something that isn't one: ENOTDIR. ENOENT if the place is deleted.
     pub fn mount(&self, mount: &Arc<Mount>, at: &Path) -> Result<()> {
-        let _change = self.change.lock();
+        let _change = CHANGE.lock();
         let at = at.clone().follow_mounts();
         self.check_mine(&at.mount)?;
         let dir = |d: &Arc<Dentry>| d.inode().file_type() == super::FileType::Directory;
@@ -293,7 +298,16 @@ impl MountNamespace {
         if self.holds(MAX_MOUNTS) {
             return Err(Errno::ENOSPC);
         }
-        mount.attach(&at);
+        self.attach(mount, &at)
+    }
+
+    /// Puts `mount` on `at`, and copies of it where that is seen.
+    fn attach(&self, mount: &Arc<Mount>, at: &Path) -> Result<()> {
+        let copies = propagate::spread(mount, at)?;
+        mount.attach(at);
+        for (place, copy) in copies {
+            copy.attach(&place);
+        }
         self.notify();
         Ok(())
     }
@@ -315,24 +329,29 @@ impl MountNamespace {
     /// umount2(2) of a mount of this namespace: EBUSY if others are mounted on it or (without `detach`) it is used;
     /// EINVAL for the root. With `detach` (MNT_DETACH) everything on it goes too.
     pub fn umount(&self, mount: &Arc<Mount>, detach: bool) -> Result<()> {
-        let _change = self.change.lock();
+        let _change = CHANGE.lock();
         if mount.mountpoint().is_none() {
             return Err(Errno::EINVAL);
         }
         self.check_mine(mount)?;
         if !detach {
             self.is_unused(mount)?;
-        }
-        mount.detach();
-        let mut gone = vec![Arc::clone(mount)];
-        while let Some(m) = gone.pop() {
-            for child in m.children() {
-                child.detach();
-                gone.push(child);
+            for copy in seen_as(mount) {
+                // Ours here is one more.
+                if copy.children.read().is_empty() && Arc::strong_count(&copy) > 2 {
+                    return Err(Errno::EBUSY);
+                }
             }
         }
+        take_down(mount);
         self.notify();
         Ok(())
+    }
+
+    /// Whether a mount of this namespace stands on `dentry` (is_local_mountpoint).
+    pub(super) fn mounts_on(&self, dentry: &Arc<Dentry>) -> bool {
+        let all = propagate::mounts_on(dentry);
+        all.iter().any(|m| self.check_mine(m).is_ok())
     }
 
     /// EINVAL for a mount that is in another namespace's tree, or in none (check_mnt).
@@ -359,7 +378,7 @@ impl MountNamespace {
 
     /// MS_MOVE: `mount` goes to `to`. EINVAL for the root, ELOOP if `to` is within it.
     pub fn relocate(&self, mount: &Arc<Mount>, to: &Path) -> Result<()> {
-        let _change = self.change.lock();
+        let _change = CHANGE.lock();
         if mount.mountpoint().is_none() {
             return Err(Errno::EINVAL);
         }
@@ -373,19 +392,47 @@ impl MountNamespace {
             }
             at = m.mountpoint().map(|p| p.mount);
         }
+        let shared = |m: &Arc<Mount>| m.propagation().shared.is_some();
+        if mount.mountpoint().is_some_and(|p| shared(&p.mount))
+            || shared(&to.mount) && mount.tree().iter().any(|m| m.propagation().unbindable)
+        {
+            return Err(Errno::EINVAL);
+        }
+        let from = mount.mountpoint();
         mount.detach();
-        mount.attach(&to);
+        self.attach(mount, &to).inspect_err(|_| {
+            if let Some(from) = from {
+                mount.attach(&from);
+            }
+        })
+    }
+
+    /// MS_SHARED, MS_SLAVE, MS_PRIVATE, MS_UNBINDABLE of `mount`, with MS_REC of what is mounted below it too.
+    pub fn change_propagation(&self, mount: &Arc<Mount>, kind: Kind, recursive: bool) {
+        let _change = CHANGE.lock();
+        let list = if recursive {
+            mount.tree()
+        } else {
+            vec![Arc::clone(mount)]
+        };
+        for mount in &list {
+            propagate::change(mount, kind);
+        }
         self.notify();
-        Ok(())
     }
 
     /// pivot_root(2), after its checks: `new` comes to where `old` is, the caller's root, and `old` goes to `put_old`.
     pub fn pivot(&self, old: &Path, new: &Path, put_old: &Path) -> Result<()> {
-        let _change = self.change.lock();
+        let _change = CHANGE.lock();
         if new.mount.mountpoint().is_none() {
             return Err(Errno::EINVAL);
         }
         self.check_mine(&new.mount)?;
+        let spreads = |m: &Arc<Mount>| m.propagation().shared.is_some();
+        let above = |m: &Arc<Mount>| m.mountpoint().is_some_and(|p| spreads(&p.mount));
+        if spreads(&put_old.mount) || above(&new.mount) || above(&old.mount) {
+            return Err(Errno::EINVAL);
+        }
         let above = old.mount.mountpoint();
         new.mount.detach();
         match above {
@@ -402,10 +449,10 @@ impl MountNamespace {
 
     /// A copy of the tree (CLONE_NEWNS), and how old mounts map to new ones.
     pub fn copy(&self) -> (Arc<Self>, HashMap<u64, Arc<Mount>>) {
-        let _change = self.change.lock();
+        let _change = CHANGE.lock();
         let mut map = HashMap::new();
         let old = self.root();
-        let root = copy_tree(&old, &old.root, false, &mut map);
+        let root = copy_tree(&old, &old.root, false, CopyAs::Peer, &mut map);
         (Self::new(root), map)
     }
 
@@ -438,9 +485,81 @@ impl MountNamespace {
     }
 }
 
-/// A copy of what is at `from` and of all that is mounted below it but what is unbindable; nowhere yet (MS_BIND|MS_REC).
-pub fn bind_tree(from: &Path) -> Arc<Mount> {
-    copy_tree(&from.mount, &from.dentry, true, &mut HashMap::new())
+/// What other mounts show of `mount` because they see what happens to its parent.
+fn seen_as(mount: &Arc<Mount>) -> Vec<Arc<Mount>> {
+    let Some(at) = mount.mountpoint() else {
+        return Vec::new();
+    };
+    let watchers = propagate::watchers(&at.mount);
+    watchers
+        .iter()
+        .filter_map(|m| m.mounted_on(&at.dentry))
+        .filter(|m| !Arc::ptr_eq(m, mount))
+        .collect()
+}
+
+/// Takes `mount` and everything on it down, and what others show of it unless something else stands on that.
+fn take_down(mount: &Arc<Mount>) {
+    let tree = mount.tree();
+    for mount in tree.iter().rev() {
+        for copy in seen_as(mount) {
+            // What was mounted over the copy there moves down to its place.
+            let on_top = copy.mounted_on(&copy.root);
+            let others = copy.children.read().len() - usize::from(on_top.is_some());
+            let Some(at) = copy.mountpoint().filter(|_| others == 0) else {
+                continue;
+            };
+            copy.detach();
+            propagate::change(&copy, Kind::Private);
+            if let Some(top) = on_top {
+                top.detach();
+                top.put(&at);
+            }
+        }
+        mount.detach();
+        propagate::change(mount, Kind::Private);
+    }
+}
+
+/// The place is gone: what other namespaces have mounted on it goes too (detach_mounts).
+pub(super) fn detach_mounts(dentry: &Arc<Dentry>) {
+    if dentry.mounts.load(Ordering::Acquire) == 0 {
+        return;
+    }
+    let _change = CHANGE.lock();
+    let mounts = propagate::mounts_on(dentry);
+    for mount in &mounts {
+        take_down(mount);
+    }
+    MOUNT_SEQ.fetch_add(1, Ordering::SeqCst);
+}
+
+/// A copy of what is at `from`, nowhere yet (MS_BIND); with `recursive` (MS_REC) also of all that is mounted below it but what is
+/// unbindable.
+pub fn bind_of(from: &Path, recursive: bool) -> Arc<Mount> {
+    let _change = CHANGE.lock();
+    if recursive {
+        copy_tree(
+            &from.mount,
+            &from.dentry,
+            true,
+            CopyAs::Peer,
+            &mut HashMap::new(),
+        )
+    } else {
+        copy_one(&from.mount, &from.dentry, CopyAs::Peer)
+    }
+}
+
+/// A copy of a tree that is to spread. `CHANGE` is held.
+pub(super) fn copy_of(mount: &Arc<Mount>, kind: CopyAs) -> Arc<Mount> {
+    copy_tree(mount, &mount.root, true, kind, &mut HashMap::new())
+}
+
+fn copy_one(mount: &Arc<Mount>, root: &Arc<Dentry>, kind: CopyAs) -> Arc<Mount> {
+    let new = Mount::new(Arc::clone(root), &mount.source, mount.flags());
+    propagate::inherit(&new, mount, kind);
+    new
 }
 
 /// A copy of `mount` with `root` as its root, and of what is mounted below that; nowhere yet. `map` gets new mounts by old ids.
@@ -448,14 +567,10 @@ fn copy_tree(
     mount: &Arc<Mount>,
     root: &Arc<Dentry>,
     bind: bool,
+    kind: CopyAs,
     map: &mut HashMap<u64, Arc<Mount>>,
 ) -> Arc<Mount> {
-    let copy = |m: &Arc<Mount>, root: &Arc<Dentry>| {
-        let new = Mount::new(Arc::clone(root), &m.source, m.flags());
-        *new.propagation.lock() = *m.propagation.lock();
-        new
-    };
-    let top = copy(mount, root);
+    let top = copy_one(mount, root, kind);
     map.insert(mount.id, Arc::clone(&top));
     let mut todo = vec![(Arc::clone(mount), Arc::clone(&top))];
     while let Some((old, new)) = todo.pop() {
@@ -464,11 +579,11 @@ fn copy_tree(
                 continue;
             };
             let outside = Arc::ptr_eq(&old, mount) && !root.is_ancestor_of(&at.dentry);
-            if bind && (outside || *child.propagation.lock() == Propagation::Unbindable) {
+            if bind && (outside || child.propagation().unbindable) {
                 continue;
             }
-            let fresh = copy(&child, &child.root);
-            fresh.attach(&Path {
+            let fresh = copy_one(&child, &child.root, kind);
+            fresh.put(&Path {
                 mount: Arc::clone(&new),
                 dentry: at.dentry,
             });
@@ -477,102 +592,4 @@ fn copy_tree(
         }
     }
     top
-}
-
-impl MountInfo {
-    fn options(flags: MountFlags, out: &mut Vec<u8>) {
-        out.extend_from_slice(if flags.contains(MountFlags::RDONLY) {
-            b"ro"
-        } else {
-            b"rw"
-        });
-        for (flag, name) in [
-            (MountFlags::NOSUID, ",nosuid"),
-            (MountFlags::NODEV, ",nodev"),
-            (MountFlags::NOEXEC, ",noexec"),
-            (MountFlags::NOATIME, ",noatime"),
-            (MountFlags::NODIRATIME, ",nodiratime"),
-            (MountFlags::RELATIME, ",relatime"),
-            (MountFlags::NOSYMFOLLOW, ",nosymfollow"),
-        ] {
-            if flags.contains(flag) {
-                out.extend_from_slice(name.as_bytes());
-            }
-        }
-    }
-
-    /// A line of /proc/PID/mounts.
-    pub fn mounts_line(&self, out: &mut Vec<u8>) {
-        let sb = self.mount.sb();
-        escape(
-            if self.mount.source.is_empty() {
-                b"none"
-            } else {
-                &self.mount.source
-            },
-            out,
-        );
-        out.push(b' ');
-        escape(&self.point, out);
-        out.push(b' ');
-        out.extend_from_slice(sb.fs.type_name().as_bytes());
-        out.push(b' ');
-        let flags = self.mount.flags()
-            | if sb.read_only() {
-                MountFlags::RDONLY
-            } else {
-                MountFlags::empty()
-            };
-        Self::options(flags, out);
-        out.extend_from_slice(&sb.fs.options());
-        out.extend_from_slice(b" 0 0\n");
-    }
-
-    /// A line of /proc/PID/mountinfo (proc_pid_mountinfo(5)).
-    pub fn mountinfo_line(&self, out: &mut Vec<u8>) {
-        let sb = self.mount.sb();
-        let ids = format!(
-            "{} {} {}:{} ",
-            self.mount.id, self.parent_id, sb.dev.major, sb.dev.minor
-        );
-        out.extend_from_slice(ids.as_bytes());
-        escape(&Path::within_fs(&self.mount.root), out);
-        out.push(b' ');
-        escape(&self.point, out);
-        out.push(b' ');
-        Self::options(self.mount.flags(), out);
-        match *self.mount.propagation.lock() {
-            Propagation::Private => {}
-            Propagation::Shared(n) => out.extend_from_slice(format!(" shared:{n}").as_bytes()),
-            Propagation::Slave(n) => out.extend_from_slice(format!(" master:{n}").as_bytes()),
-            Propagation::Unbindable => out.extend_from_slice(b" unbindable"),
-        }
-        out.extend_from_slice(b" - ");
-        out.extend_from_slice(sb.fs.type_name().as_bytes());
-        out.push(b' ');
-        escape(
-            if self.mount.source.is_empty() {
-                b"none"
-            } else {
-                &self.mount.source
-            },
-            out,
-        );
-        out.push(b' ');
-        out.extend_from_slice(if sb.read_only() { b"ro" } else { b"rw" });
-        out.extend_from_slice(&sb.fs.options());
-        out.push(b'\n');
-    }
-}
-
-/// Space, tab, newline, backslash and `#` as octal, as in /proc/mounts.
-fn escape(text: &[u8], out: &mut Vec<u8>) {
-    for &b in text {
-        match b {
-            b' ' | b'\t' | b'\n' | b'\\' | b'#' => {
-                out.extend_from_slice(format!("\\{b:03o}").as_bytes())
-            }
-            _ => out.push(b),
-        }
-    }
 }

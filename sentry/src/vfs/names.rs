@@ -3,7 +3,7 @@
 use super::attr::{Dev, FileType};
 use super::dentry::Dentry;
 use super::inode::{InodeRef, NewNode, RenameFlags, Target};
-use super::mount::{MountFlags, RENAME_SEQ};
+use super::mount::{MountFlags, RENAME_SEQ, detach_mounts};
 use super::perm::{self, Access};
 use super::walk::{At, Env, Last, WalkFlags};
 use super::{Path, notify};
@@ -174,11 +174,12 @@ pub fn unlink(env: &Env<'_>, at: &At, path: &[u8]) -> Result<()> {
         });
     }
     perm::may_delete(env, &dir, &inode, false)?;
-    if victim.mounts.load(Ordering::Acquire) > 0 {
+    if is_mountpoint(env, &victim) {
         return Err(Errno::EBUSY);
     }
     remove(&dir, &victim, || dir.inode().unlink(&name, &inode))?;
     drop(lock);
+    detach_mounts(&victim);
     notify::child(&**dir.inode(), &name, false, libc::IN_DELETE, 0);
     unlinked(&inode);
     Ok(())
@@ -198,11 +199,12 @@ pub fn rmdir(env: &Env<'_>, at: &At, path: &[u8]) -> Result<()> {
     let victim = env.lookup(&dir, &name)?.ok_or(Errno::ENOENT)?;
     let inode = Arc::clone(victim.inode());
     perm::may_delete(env, &dir, &inode, true)?;
-    if victim.mounts.load(Ordering::Acquire) > 0 {
+    if is_mountpoint(env, &victim) {
         return Err(Errno::EBUSY);
     }
     remove(&dir, &victim, || dir.inode().rmdir(&name, &inode))?;
     drop(lock);
+    detach_mounts(&victim);
     notify::child(&**dir.inode(), &name, true, libc::IN_DELETE, 0);
     notify::deleted(&*inode);
     Ok(())
@@ -222,6 +224,15 @@ fn remove(dir: &Path, victim: &Arc<Dentry>, run: impl FnOnce() -> Result<()>) ->
             Err(e)
         }
     }
+}
+
+/// A mount that the caller sees stands there.
+fn is_mountpoint(env: &Env<'_>, dentry: &Arc<Dentry>) -> bool {
+    let mounts = dentry.mounts.load(Ordering::Acquire);
+    mounts > 0
+        && env
+            .cx
+            .is_none_or(|cx| cx.task.fs().namespace().mounts_on(dentry))
 }
 
 /// A link of `inode` has gone.
@@ -361,7 +372,7 @@ fn rename_checked(
             perm::inode(env, found.inode(), Access::WRITE)?;
         }
     }
-    let busy = |d: &Arc<Dentry>| d.mounts.load(Ordering::Acquire) > 0;
+    let busy = |d: &Arc<Dentry>| is_mountpoint(env, d);
     if busy(moved) || found.is_some_and(busy) {
         return Err(Errno::EBUSY);
     }
@@ -381,9 +392,14 @@ fn rename_checked(
     }
     match found {
         Some(found) if exchange => Dentry::exchanged(moved, found),
-        _ => old_dir
-            .dentry
-            .moved(moved, &new_dir.dentry, new_name, found.map(|f| &**f)),
+        _ => {
+            old_dir
+                .dentry
+                .moved(moved, &new_dir.dentry, new_name, found.map(|f| &**f));
+            if let Some(found) = found {
+                detach_mounts(found);
+            }
+        }
     }
     rename_notify(
         old_dir,

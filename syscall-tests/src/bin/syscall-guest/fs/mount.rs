@@ -486,6 +486,95 @@ fn a_slave_gets_and_does_not_give() {
     check!(must!(stat(c"a/x")).st_dev == must!(stat(c"b/x")).st_dev);
 }
 
+/// `a` shared, `b` its slave and shared itself, `c` a peer of `b`.
+fn chain() {
+    dirs(&[c"a", c"b", c"c"]);
+    must!(tmpfs(c"a"));
+    dirs(&[c"a/x", c"a/y"]);
+    must!(change(c"a", MS_SHARED));
+    must!(bind(c"a", c"b"));
+    must!(change(c"b", MS_SLAVE));
+    must!(change(c"b", MS_SHARED));
+    must!(bind(c"b", c"c"));
+}
+
+fn a_shared_slave_passes_on() {
+    private();
+    chain();
+    let line = info("c").unwrap_or_default();
+    check!(line.contains(" shared:") && line.contains(" master:"));
+    must!(tmpfs(c"a/x"));
+    let device = must!(stat(c"a/x")).st_dev;
+    check_eq!(must!(stat(c"b/x")).st_dev, device);
+    check_eq!(must!(stat(c"c/x")).st_dev, device);
+    must!(tmpfs(c"c/y"));
+    check_eq!(must!(stat(c"b/y")).st_dev, must!(stat(c"c/y")).st_dev);
+    check!(must!(stat(c"a/y")).st_dev != must!(stat(c"b/y")).st_dev);
+    must!(umount(c"a/x", 0));
+    check!(info("b/x").is_none() && info("c/x").is_none());
+    check!(info("b/y").is_some());
+}
+
+fn a_copy_in_use_keeps_all_mounted() {
+    private();
+    chain();
+    must!(tmpfs(c"a/x"));
+    let fd = must!(open(c"c/x/f", O_CREAT | O_RDWR, 0o644));
+    expect_errno!(umount(c"a/x", 0), EBUSY);
+    must!(umount(c"a/x", MNT_DETACH));
+    check!(info("c/x").is_none());
+    check_eq!(write(fd, b"alive"), Ok(5));
+}
+
+fn what_spreads_goes_beneath() {
+    private();
+    chain();
+    must!(tmpfs(c"b/x"));
+    must!(write_file(c"b/x/own", b""));
+    must!(tmpfs(c"a/x"));
+    must!(write_file(c"a/x/spread", b""));
+    check!(exists(c"b/x/own"));
+    must!(umount(c"b/x", 0));
+    check!(exists(c"b/x/spread"));
+}
+
+fn moving_shared_mounts() {
+    private();
+    chain();
+    dirs(&[c"d", c"m"]);
+    must!(tmpfs(c"a/x"));
+    // Not from where others see it go.
+    expect_errno!(mount(Some(c"a/x"), c"d", None, MS_MOVE, None), EINVAL);
+    must!(tmpfs(c"m"));
+    must!(change(c"m", MS_UNBINDABLE));
+    expect_errno!(mount(Some(c"m"), c"a/y", None, MS_MOVE, None), EINVAL);
+    must!(change(c"m", MS_PRIVATE));
+    must!(mount(Some(c"m"), c"a/y", None, MS_MOVE, None));
+    check_eq!(must!(stat(c"c/y")).st_dev, must!(stat(c"a/y")).st_dev);
+    check!(info("a/y").is_some_and(|l| l.contains(" shared:")));
+}
+
+fn the_last_peer_leaves_its_slaves_to_its_master() {
+    private();
+    chain();
+    must!(umount(c"c", 0));
+    dirs(&[c"s"]);
+    must!(bind(c"b", c"s"));
+    must!(change(c"s", MS_SLAVE));
+    let master = |line: Option<String>| {
+        let line = line.unwrap_or_default();
+        line.split(' ')
+            .find(|w| w.starts_with("master:"))
+            .map(str::to_string)
+    };
+    let of_b = master(info("b"));
+    check!(master(info("s")) != of_b);
+    must!(umount(c"b", 0));
+    check_eq!(master(info("s")), of_b);
+    must!(tmpfs(c"a/x"));
+    check_eq!(must!(stat(c"s/x")).st_dev, must!(stat(c"a/x")).st_dev);
+}
+
 fn namespaces_are_apart() {
     private();
     dirs(&[c"d", c"e"]);
@@ -611,6 +700,11 @@ cases![
     propagation_flags,
     mounts_spread_among_peers,
     a_slave_gets_and_does_not_give,
+    a_shared_slave_passes_on,
+    a_copy_in_use_keeps_all_mounted,
+    what_spreads_goes_beneath,
+    moving_shared_mounts,
+    the_last_peer_leaves_its_slaves_to_its_master,
     namespaces_are_apart,
     shared_mounts_spread_between_namespaces,
     a_mountpoint_of_another_namespace_can_be_removed,
