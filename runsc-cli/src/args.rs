@@ -147,12 +147,7 @@ pub struct Do {
     #[arg(long, value_name = "GID", default_value_t = 0)]
     pub gid: u32,
     /// The program and its arguments
-    #[arg(
-        value_name = "CMD",
-        required = true,
-        trailing_var_arg = true,
-        allow_hyphen_values = true
-    )]
+    #[arg(value_name = "CMD", required = true, trailing_var_arg = true)]
     pub command: Vec<OsString>,
 }
 
@@ -279,6 +274,16 @@ mod tests {
                 panic!()
             };
             assert_eq!(args.command, ["ls", "--debug", "-l"]);
+        }
+    }
+
+    #[test]
+    fn what_stands_before_the_program_is_ours() {
+        for args in [
+            &["runsc", "do", "--nope", "true"][..],
+            &["runsc", "do", "-x"],
+        ] {
+            assert!(Cli::try_parse_from(args).is_err(), "{args:?}");
         }
     }
 

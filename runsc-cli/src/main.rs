@@ -30,7 +30,14 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(e) => {
+            let _ = e.print();
+            let asked = !e.use_stderr();
+            return ExitCode::from(if asked { 0 } else { failure::SELF });
+        }
+    };
     // Descriptors that happened to be open in the caller must not get into the sandbox, nor be held open by it.
     let preserve = match &cli.command {
         Command::Run(run) => run.preserve_fds,

@@ -68,7 +68,7 @@ fn help_names_the_commands() {
 #[test]
 fn a_wrong_option_is_refused_with_usage() {
     let output = runsc(&["run", "--frobnicate", "x"]);
-    assert_ne!(output.status.code(), Some(0));
+    assert_eq!(output.status.code(), Some(125));
     assert!(stderr(&output).contains("--frobnicate") && stderr(&output).contains("Usage"));
 }
 

@@ -304,7 +304,7 @@ pub enum StartError {
         tried: Vec<String>,
     },
     /// There is one, but it can't be run.
-    #[error("exec: \"{program}\": {}", lower(.errno.message()))]
+    #[error("exec: \"{program}\": {}{}", lower(.errno.message()), hint(*.errno))]
     NotExecutable {
         /// The path in the container.
         program: String,
@@ -326,6 +326,15 @@ fn not_found(program: &str, tried: &[String]) -> String {
             "exec: \"{program}\": executable file not found in $PATH; tried {}",
             tried.join(", ")
         )
+    }
+}
+
+/// What execve(2) means by an errno that seems to speak of the program itself.
+fn hint(errno: Errno) -> &'static str {
+    match errno {
+        Errno::ENOENT => " (its interpreter, named in its first line or its ELF header)",
+        Errno::ENOEXEC => " (neither an ELF program for this machine nor a script with #!)",
+        _ => "",
     }
 }
 
@@ -382,5 +391,10 @@ mod tests {
             "exec: \"/etc/passwd\": permission denied"
         );
         assert_eq!(denied.code(), 126);
+        let incomplete = StartError::NotExecutable {
+            program: "/x".into(),
+            errno: Errno::ENOENT,
+        };
+        assert!(incomplete.to_string().contains("interpreter"));
     }
 }

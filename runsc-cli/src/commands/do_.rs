@@ -8,6 +8,7 @@ use crate::sandbox::{self, Launch};
 use sentry::config::{Capabilities, CgroupLimits, MountKind, Overlay, TmpfsOptions, User};
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::Path;
 
 /// Runs the program and waits for it.
 pub fn execute(args: &Do, common: Common) -> Outcome {
@@ -36,6 +37,21 @@ fn plan(args: &Do) -> Result<Plan> {
         )));
     }
     let cwd = match &args.cwd {
+        // A slip of the hand, which would be made as a directory (and on the host with --rw). Below these three the
+        // sandbox has files of its own.
+        Some(cwd)
+            if cwd.is_absolute()
+                && path == Path::new("/")
+                && !["/dev", "/proc", "/sys"]
+                    .iter()
+                    .any(|own| cwd.starts_with(own))
+                && !cwd.is_dir() =>
+        {
+            return Err(Failure::new(format!(
+                "--cwd {}: no such directory",
+                cwd.display()
+            )));
+        }
         Some(cwd) if cwd.is_absolute() => cwd.as_os_str().as_bytes().to_vec(),
         Some(cwd) => {
             return Err(Failure::new(format!(
@@ -43,7 +59,7 @@ fn plan(args: &Do) -> Result<Plan> {
                 cwd.display()
             )));
         }
-        None if path == std::path::Path::new("/") => {
+        None if path == Path::new("/") => {
             let cwd = std::env::current_dir();
             cwd.context(|| "find the current directory; --cwd would name another".into())?
                 .into_os_string()
@@ -227,6 +243,13 @@ mod tests {
             planned(&["--root", "/usr", "true"]).unwrap().process.cwd,
             b"/"
         );
+        assert!(
+            planned(&["--cwd", "/no/such", "true"])
+                .unwrap_err()
+                .message
+                .contains("no such directory")
+        );
+        assert!(planned(&["--cwd", "/proc/self", "true"]).is_ok());
         assert!(
             planned(&["--cwd", "x", "true"])
                 .unwrap_err()

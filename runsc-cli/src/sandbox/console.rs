@@ -71,6 +71,10 @@ impl Console {
                 None => Ok(Self::none()),
             },
             (TerminalWish::No | TerminalWish::LikeStdin, None) => Ok(Self::none()),
+            (TerminalWish::Yes(_), None) if !ttys[0] => Err(Failure::new(
+                "process.terminal is true in config.json, but standard input is no terminal: set it to false, or give \
+                 --console-socket",
+            )),
             (TerminalWish::Yes(size), None) => Self::with([true; 3], user_side(ttys)?, Some(size)),
             (TerminalWish::Yes(size), Some(path)) => {
                 Self::with([true; 3], host_pty(path, size)?, Some(size))

@@ -175,6 +175,10 @@ impl State {
                     vma.flags = (vma.flags - clear) | set;
                 }
             });
+            if matches!(advice, libc::MADV_DONTDUMP | libc::MADV_DODUMP) {
+                // Nothing of the host's dumps a stub.
+                continue;
+            }
             steps.push(Step::with_undo(
                 Act::Advise { span: run, advice },
                 &[run],

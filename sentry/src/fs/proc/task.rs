@@ -66,7 +66,6 @@ const TEXTS: &[(&str, u32, Make)] = &[
     ("environ", 0o400, status::environ),
     ("io", 0o400, status::io),
     ("limits", 0o444, status::limits),
-    ("loginuid", 0o444, |_, _| Ok(b"4294967295".to_vec())),
     ("maps", 0o444, status::maps),
     ("mountinfo", 0o444, status::mountinfo),
     ("mounts", 0o444, status::mounts),
@@ -78,7 +77,6 @@ const TEXTS: &[(&str, u32, Make)] = &[
     ("schedstat", 0o444, |_, task| {
         Ok(format!("{} 0 1\n", task.cpu_ns()).into_bytes())
     }),
-    ("sessionid", 0o444, |_, _| Ok(b"4294967295".to_vec())),
     ("smaps", 0o444, status::smaps),
     ("smaps_rollup", 0o444, status::smaps_rollup),
     ("stat", 0o444, status::stat),

@@ -58,6 +58,8 @@ fn hints_are_accepted() {
     put_bytes(p, b"data");
     for advice in [
         MADV_NORMAL,
+        MADV_DONTDUMP,
+        MADV_DODUMP,
         MADV_RANDOM,
         MADV_SEQUENTIAL,
         MADV_WILLNEED,
