@@ -28,6 +28,8 @@ pub struct Kernel {
     pub messages: crate::ipc::msg::Table,
     /// System V shared memory.
     pub shm: Arc<crate::mm::shm::Table>,
+    /// Futexes that the kernel takes part in.
+    pub futexes: crate::task::futex::Futexes,
     /// Ports, connections, interfaces.
     pub net: Arc<crate::net::inet::Stack>,
     /// Abstract names of Unix sockets.
@@ -169,6 +171,7 @@ impl Kernel {
             semaphores: crate::ipc::sem::Table::new(),
             messages: crate::ipc::msg::Table::default(),
             shm: crate::mm::shm::Table::new(),
+            futexes: crate::task::futex::Futexes::default(),
             net: Arc::default(),
             tasks: Mutex::default(),
             uts: Mutex::new(uts),

@@ -8,7 +8,7 @@
 //! Everything else from there kills the process.
 
 use crate::bpf::{self, Program, RET_KILL_PROCESS, RET_TRAP, Rule};
-use crate::layout::{TEXT, TEXT_MAX};
+use crate::layout::{DOORBELL, TASK_SIZE, TEXT, TEXT_MAX, VDSO, VDSO_MAX};
 use crate::proto::{AUDIT_ARCH_X86_64, CLONE_FORK, CLONE_THREAD, CTL_FD};
 
 fn nr(n: libc::c_long) -> u32 {
@@ -59,22 +59,21 @@ pub const MMAP_FLAGS: &[i32] = &[
     libc::MAP_FIXED_NOREPLACE,
 ];
 
-/// Futex commands: waiting and waking. Not the PI ones, which act on thread
-/// ids and priorities.
-const FUTEX_OPS: &[u32] = &[0, 1, 5, 9, 10];
-/// REQUEUE and CMP_REQUEUE, private ones only: with a shared one a hostile
-/// process could move a sleeping worker from its doorbell to a futex that
-/// nobody wakes. (The stub turns shared requeues into wake-ups.)
-const FUTEX_REQUEUE_OPS: &[u32] = &[3 | 128, 4 | 128];
-/// FUTEX_PRIVATE_FLAG and FUTEX_CLOCK_REALTIME in all combinations.
-const FUTEX_FLAGS: &[u32] = &[0, 128, 256, 384];
+/// Futex commands: WAIT, WAKE, REQUEUE, CMP_REQUEUE, WAKE_OP, WAIT_BITSET and
+/// WAKE_BITSET. Not the PI ones, which act on thread ids and priorities.
+const FUTEX_OPS: &[u32] = &[0, 1, 3, 4, 5, 9, 10];
+/// Those that move waiters. With the doorbell as their source, a hostile
+/// process could move a sleeping worker to a futex that nobody wakes.
+const FUTEX_REQUEUE_OPS: &[u32] = &[3, 4];
+/// FUTEX_PRIVATE_FLAG and FUTEX_CLOCK_REALTIME.
+const FUTEX_FLAGS: u32 = 128 | 256;
 
-fn futex_ops() -> Vec<u32> {
-    let plain = FUTEX_OPS
-        .iter()
-        .flat_map(|op| FUTEX_FLAGS.iter().map(move |f| op | f));
-    plain.chain(FUTEX_REQUEUE_OPS.iter().copied()).collect()
-}
+/// futex_wake(2) and futex_wait(2) of Linux 6.7.
+const SYS_FUTEX_WAKE: u32 = 454;
+const SYS_FUTEX_WAIT: u32 = 455;
+
+// What the rule for mremap(2) allows must not reach the doorbell.
+const _: () = assert!(VDSO + 2 * VDSO_MAX <= DOORBELL && TASK_SIZE <= DOORBELL);
 
 /// The program.
 pub fn program() -> Program {
@@ -92,10 +91,19 @@ pub fn program() -> Program {
     let advices: Vec<u32> = ADVICES.iter().map(|a| a.cast_unsigned()).collect();
 
     // The hand-over, and futexes of the application's own.
+    let requeue = FUTEX_REQUEUE_OPS.to_vec();
     p.allow(
         nr(libc::SYS_futex),
-        &[Rule::OneOf(1, 0, futex_ops(), false)],
+        &[
+            Rule::OneOf(1, FUTEX_FLAGS, FUTEX_OPS.to_vec(), false),
+            Rule::BelowIf(1, FUTEX_FLAGS, requeue, 0, TASK_SIZE),
+        ],
     );
+    // The same in other words. (Not futex_requeue: its addresses can't be
+    // checked.)
+    p.allow(nr(libc::SYS_futex_waitv), &[]);
+    p.allow(SYS_FUTEX_WAKE, &[]);
+    p.allow(SYS_FUTEX_WAIT, &[]);
     // Back to the application; restores its own registers only.
     p.allow(nr(libc::SYS_rt_sigreturn), &[]);
     // Lets the kick in around futex waits; blocking it only delays the
@@ -114,8 +122,15 @@ pub fn program() -> Program {
     );
     p.allow(nr(libc::SYS_munmap), &[]);
     p.allow(nr(libc::SYS_mprotect), &[Rule::Within(2, prot)]);
-    // MREMAP_MAYMOVE, FIXED, DONTUNMAP
-    p.allow(nr(libc::SYS_mremap), &[Rule::Within(3, 7)]);
+    // MREMAP_MAYMOVE, FIXED, DONTUNMAP. Only the application's memory and the
+    // vDSO: at another address the doorbell would be the source of a requeue.
+    p.allow(
+        nr(libc::SYS_mremap),
+        &[
+            Rule::Within(3, 7),
+            Rule::RangeBelow(0, 1, TASK_SIZE, VDSO..VDSO + VDSO_MAX),
+        ],
+    );
     p.allow(nr(libc::SYS_madvise), &[Rule::OneOf(2, 0, advices, false)]);
     p.allow(nr(libc::SYS_msync), &[Rule::Within(2, 7)]);
     p.allow(nr(libc::SYS_mincore), &[]);
@@ -250,6 +265,9 @@ mod tests {
                 libc::SYS_futex,
                 libc::SYS_restart_syscall,
                 libc::SYS_exit_group,
+                libc::SYS_futex_waitv,
+                SYS_FUTEX_WAKE.into(),
+                SYS_FUTEX_WAIT.into(),
             ]
         );
     }
@@ -270,11 +288,86 @@ mod tests {
         let ok = |op: u64| inside(libc::SYS_futex, [0, op, 0, 0, 0, 0]) == RET_ALLOW;
         for op in 0..16u64 {
             for flags in [0, 128, 256, 384] {
-                let requeue = flags == 128 && (op == 3 || op == 4);
                 let plain = FUTEX_OPS.contains(&(op as u32));
-                assert_eq!(ok(op | flags), plain || requeue, "{op} {flags}");
+                assert_eq!(ok(op | flags), plain, "{op} {flags}");
             }
             assert!(!ok(op | 512));
+        }
+    }
+
+    #[test]
+    fn nothing_is_moved_off_the_doorbell() {
+        let futex =
+            |op: u64, at: u64| inside(libc::SYS_futex, [at, op, 1, 1, 0x1000, 0]) == RET_ALLOW;
+        for op in [3, 4, 3 | 128, 4 | 128, 3 | 256, 4 | 384] {
+            assert!(futex(op, 0x1000) && futex(op, TASK_SIZE - 4), "{op}");
+            for at in [TASK_SIZE, DOORBELL, DOORBELL + 0x40, u64::MAX] {
+                assert!(!futex(op, at), "{op} {at:#x}");
+            }
+        }
+        assert!(futex(0, DOORBELL) && futex(1, DOORBELL));
+        for nr in [449, 454, 455] {
+            assert_eq!(inside(nr, [DOORBELL, 1, 2, 3, 4, 5]), RET_ALLOW);
+        }
+        assert_ne!(inside(456, [0; 6]), RET_ALLOW);
+    }
+
+    #[test]
+    fn the_stub_area_is_not_moved() {
+        let ok = |at: u64, len: u64| {
+            inside(libc::SYS_mremap, [at, len, 0x1000, 3, 0x1_0000, 0]) == RET_ALLOW
+        };
+        const G: u64 = 1 << 32;
+        for (at, len) in [
+            (0, 0),
+            (0x1000, 0x1000),
+            (0x1000, 0x7000 * G),
+            (0, TASK_SIZE),
+            (TASK_SIZE - 0x1000, 0x1000),
+            (0x7ffe * G + 0xffff_f000, 0x1000),
+            (VDSO, VDSO_MAX),
+            (VDSO + VDSO_MAX - 0x1000, 0x1000),
+        ] {
+            assert!(ok(at, len), "{at:#x} {len:#x}");
+        }
+        for (at, len) in [
+            (TASK_SIZE - 0x1000, 0x1001),
+            (TASK_SIZE - 0x1000, 0x2000),
+            (TASK_SIZE, 1),
+            (TASK_SIZE + 1, 0),
+            (0x1000, TASK_SIZE),
+            (0x7ffe * G, G + 1),
+            (0x7ffe * G, u64::MAX),
+            (G, u64::MAX - G + 1),
+            (G, 0x7fff_ffff_ffff_ffff),
+            (0xffff_ffff * G, 0x1000),
+            (DOORBELL, 0),
+            (DOORBELL, 0x1000),
+            (VDSO, VDSO_MAX + 1),
+            (VDSO - 0x1000, 0x1000),
+            (VDSO + VDSO_MAX, 0x1000),
+            (VDSO, G),
+            (VDSO + G, 0x1000),
+            (crate::layout::REGION, 0x1000),
+        ] {
+            assert!(!ok(at, len), "{at:#x} {len:#x}");
+        }
+        // A random walk around the borders, against the rule in Rust.
+        let mut noise = 0x9e37_79b9_7f4a_7c15u64;
+        for _ in 0..200_000 {
+            noise ^= noise << 13;
+            noise ^= noise >> 7;
+            noise ^= noise << 17;
+            let base = [0, TASK_SIZE, VDSO, DOORBELL, 0x7ffe * G, u64::MAX][noise as usize % 6];
+            let at = base
+                .wrapping_add((noise >> 8) % 0x2001)
+                .wrapping_sub(0x1000);
+            let len = [0, G, VDSO_MAX, TASK_SIZE, u64::MAX][(noise >> 24) as usize % 5]
+                .wrapping_add((noise >> 32) % 0x2001)
+                .wrapping_sub(0x1000);
+            let below = at.checked_add(len).is_some_and(|end| end <= TASK_SIZE);
+            let vdso = (VDSO..VDSO + VDSO_MAX).contains(&at) && len <= VDSO_MAX;
+            assert_eq!(ok(at, len), below || vdso, "{at:#x} {len:#x}");
         }
     }
 

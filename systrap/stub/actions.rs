@@ -165,7 +165,8 @@ fn one(slot: u64, frame: u64, a: u64, fds: u64, n_fds: u64) -> i64 {
             st64(t, ns / 1_000_000_000);
             st64(t + 8, ns % 1_000_000_000);
             let timeout = if arg(3) != 0 { t } else { 0 };
-            match futex::sleep(slot, frame, arg(0), arg(1), arg(2), timeout, arg(5)) {
+            let args = [arg(0), arg(1), arg(2), timeout, 0, arg(5)];
+            match futex::sleep(slot, frame, NR_FUTEX, args) {
                 Futex::Interrupted => INTERRUPTED,
                 Futex::Done | Futex::NotHere => 0,
             }

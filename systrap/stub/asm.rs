@@ -115,9 +115,9 @@ global_asm!(
     ctl = const CTL_FD,
 );
 
-// fn stub_futex_sleep(uaddr, op, val, timeout, uaddr2, val3) -> (result, interrupted)
+// fn stub_futex_sleep(six arguments; rax: number) -> (result, interrupted)
 //
-// Runs a futex wait with the kick unblocked. The kick's handler tells by the
+// Runs a call that waits for futexes with the kick unblocked. The kick's handler tells by the
 // instruction pointer whether the wait had begun or ended:
 // [begin, after) not begun; after with EINTR: interrupted; [after, end] done.
 // A stub that was entered from a patched call site has the kick unblocked all
@@ -131,6 +131,7 @@ global_asm!(
     "push r13",
     "push r14",
     "push r15",
+    "push rax",
     "mov rbx, rdi",
     "mov rbp, rsi",
     "mov r12, rdx",
@@ -163,7 +164,7 @@ global_asm!(
     "mov r10, r13",
     "mov r8, r14",
     "mov r9, r15",
-    "mov eax, 202",
+    "mov rax, [rsp]",
     "syscall",
     ".globl stub_futex_after",
     "stub_futex_after:",
@@ -181,6 +182,7 @@ global_asm!(
     "xor edx, edx",
     "mov rax, rbx",
     "4:",
+    "add rsp, 8",
     "pop r15",
     "pop r14",
     "pop r13",
@@ -428,15 +430,16 @@ pub fn thread(stack: u64, tid_word: u64) -> i64 {
     r
 }
 
-/// A futex wait that the kick can end: its result, or None.
+/// A call that waits for futexes and that the kick can end: its result, or
+/// None.
 #[inline(always)]
-pub fn futex_sleep(uaddr: u64, op: u64, val: u64, timeout: u64, val3: u64) -> Option<i64> {
+pub fn futex_sleep(nr: u64, [a, b, c, d, e, f]: [u64; 6]) -> Option<i64> {
     let (r, interrupted): (i64, u64);
     // SAFETY: the kernel checks the addresses.
     unsafe {
-        asm!("call stub_futex_sleep", inout("rdi") uaddr => _, inout("rsi") op => _,
-            inout("rdx") val => interrupted, inout("rcx") timeout => _, inout("r8") 0u64 => _,
-            inout("r9") val3 => _, out("r10") _, out("r11") _, out("rax") r);
+        asm!("call stub_futex_sleep", inout("rdi") a => _, inout("rsi") b => _,
+            inout("rdx") c => interrupted, inout("rcx") d => _, inout("r8") e => _,
+            inout("r9") f => _, out("r10") _, out("r11") _, inout("rax") nr => r);
     }
     if interrupted != 0 { None } else { Some(r) }
 }

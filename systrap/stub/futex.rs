@@ -24,83 +24,116 @@ const WAKE_BITSET: u64 = 10;
 const PRIVATE: u64 = 128;
 /// FUTEX_PRIVATE_FLAG | FUTEX_CLOCK_REALTIME
 const FLAGS: u64 = PRIVATE | 256;
+/// FUTEX2_SIZE_U32
+const SIZE_U32: u64 = 2;
 
-/// A futex(2) call of the application's.
-pub fn trapped(slot: u64, frame: u64) -> Futex {
-    let uaddr = ld64(frame + F_RDI);
-    let op = ld64(frame + F_RSI) & 0xffff_ffff;
-    let (val, timeout) = (ld64(frame + F_RDX), ld64(frame + F_R10));
-    let (uaddr2, val3) = (ld64(frame + F_R8), ld64(frame + F_R9));
-    if uaddr >= TASK_SIZE {
+/// Whether the call is futex(2) or one of its offspring.
+#[inline(always)]
+pub fn is_one(nr: u64) -> bool {
+    nr == NR_FUTEX
+        || nr == NR_FUTEX_WAITV
+        || nr.wrapping_sub(NR_FUTEX_WAKE) <= NR_FUTEX_REQUEUE - NR_FUTEX_WAKE
+}
+
+/// Such a call of the application's. Addresses outside of its memory are not
+/// looked at here, what they would name is the stub's.
+pub fn trapped(slot: u64, frame: u64, nr: u64) -> Futex {
+    let args = [F_RDI, F_RSI, F_RDX, F_R10, F_R8, F_R9].map(|r| ld64(frame + r));
+    if args[0] >= TASK_SIZE {
         return Futex::NotHere;
     }
-    let r = match op & !FLAGS {
+    if nr != NR_FUTEX {
+        return newer(slot, frame, nr, args);
+    }
+    let [uaddr, op, val, timeout, uaddr2, val3] = args;
+    let op = op & 0xffff_ffff;
+    let second = match op & !FLAGS {
         WAIT | WAIT_BITSET => {
             if timeout >= TASK_SIZE {
                 return Futex::NotHere;
             }
-            return sleep(slot, frame, uaddr, op, val, timeout, val3);
+            return sleep(slot, frame, nr, [uaddr, op, val, timeout, 0, val3]);
         }
-        WAKE | WAKE_BITSET => call(NR_FUTEX, uaddr, op, val, 0, 0, val3),
-        WAKE_OP if uaddr2 < TASK_SIZE => call(NR_FUTEX, uaddr, op, val, timeout, uaddr2, val3),
-        REQUEUE | CMP_REQUEUE if uaddr2 < TASK_SIZE && op & FLAGS == PRIVATE => {
-            call(NR_FUTEX, uaddr, op, val, timeout, uaddr2, val3)
-        }
-        REQUEUE | CMP_REQUEUE if uaddr2 < TASK_SIZE && op & FLAGS == 0 => {
-            shared_requeue(uaddr, op, val as u32, timeout as u32, uaddr2, val3 as u32)
-        }
+        WAKE | WAKE_BITSET => 0,
+        WAKE_OP | REQUEUE | CMP_REQUEUE => uaddr2,
         _ => return Futex::NotHere,
     };
+    if second >= TASK_SIZE {
+        return Futex::NotHere;
+    }
+    done(frame, call(nr, uaddr, op, val, timeout, second, val3))
+}
+
+fn done(frame: u64, r: i64) -> Futex {
     st64(frame + F_RAX, r as u64);
     Futex::Done
 }
 
-/// Requeue of a process-shared futex: the filter has none (see filter.rs), so
-/// those that would be moved are woken, which futex(2) lets happen at any
-/// time.
-fn shared_requeue(uaddr: u64, op: u64, wake: u32, requeue: u32, uaddr2: u64, val3: u32) -> i64 {
-    if (wake | requeue) >> 31 != 0 || (uaddr | uaddr2) & 3 != 0 {
-        return -(EINVAL as i64);
+/// futex_waitv(2), futex_wake(2), futex_wait(2), futex_requeue(2).
+#[inline(never)]
+fn newer(slot: u64, frame: u64, nr: u64, args: [u64; 6]) -> Futex {
+    let [a, b, c, d, e, _] = args;
+    match nr {
+        NR_FUTEX_WAITV if d < TASK_SIZE => sleep(slot, frame, nr, [a, b, c, d, e, 0]),
+        NR_FUTEX_WAIT if e < TASK_SIZE => sleep(slot, frame, nr, args),
+        NR_FUTEX_WAKE => done(frame, call(nr, a, b, c, d, 0, 0)),
+        NR_FUTEX_REQUEUE if b & 0xffff_ffff == 0 && a != 0 => requeue(frame, a, c, d),
+        _ => Futex::NotHere,
     }
-    let (seen, second) = (load32(uaddr), load32(uaddr2));
-    if (seen | second) & FAULTED != 0 {
-        return -(EFAULT as i64);
-    }
-    if op == CMP_REQUEUE && seen as u32 != val3 {
-        return -(EAGAIN as i64);
-    }
-    let sum = wake as u64 + requeue as u64;
-    let all = if sum > 0x7fff_ffff { 0x7fff_ffff } else { sum };
-    if all == 0 {
-        return 0;
-    }
-    call(NR_FUTEX, uaddr, WAKE, all, 0, 0, 0)
 }
 
-/// A wait; the result goes to the frame's rax.
-pub fn sleep(
-    slot: u64,
-    frame: u64,
-    uaddr: u64,
-    op: u64,
-    val: u64,
-    timeout: u64,
-    val3: u64,
-) -> Futex {
+/// futex_requeue(2) with both words of one kind, as CMP_REQUEUE: the filter
+/// can't look at addresses that are in memory.
+fn requeue(frame: u64, list: u64, wake: u64, move_: u64) -> Futex {
+    // struct futex_waitv: value and address (u64 each), flags, reserved
+    let mut words = core::mem::MaybeUninit::<[u64; 12]>::uninit();
+    let at = words.as_mut_ptr() as u64;
+    let mut i = 0;
+    while i < 12 {
+        let word = load32(list + i * 4);
+        if word & FAULTED != 0 {
+            return done(frame, -(EFAULT as i64));
+        }
+        st64(at + i * 8, word);
+        i += 1;
+    }
+    let word = |i: u64| ld64(at + i * 8);
+    let uaddr = word(2) | word(3) << 32;
+    let uaddr2 = word(8) | word(9) << 32;
+    let flags = word(4);
+    if word(5) | word(11) | word(1) | word(7) != 0
+        || flags != word(10)
+        || flags & !PRIVATE != SIZE_U32
+        || uaddr >= TASK_SIZE
+        || uaddr2 >= TASK_SIZE
+    {
+        return Futex::NotHere;
+    }
+    let op = CMP_REQUEUE | flags & PRIVATE;
+    done(frame, call(NR_FUTEX, uaddr, op, wake, move_, uaddr2, word(0)))
+}
+
+/// A call that waits; its result goes to the frame's rax.
+pub fn sleep(slot: u64, frame: u64, nr: u64, args: [u64; 6]) -> Futex {
+    let [uaddr, op, val, timeout, _, val3] = args;
     // The common race with a waker, without the price of the signal mask. Only
     // where no earlier check of the kernel's could find another error.
-    if uaddr & 3 == 0 && timeout == 0 && op & 256 == 0 && (op & 127 == WAIT || val3 as u32 != 0) {
+    if nr == NR_FUTEX
+        && uaddr & 3 == 0
+        && timeout == 0
+        && op & 256 == 0
+        && (op & 127 == WAIT || val3 as u32 != 0)
+    {
         // The kernel reports a fault below.
         let seen = load32(uaddr);
         if seen & FAULTED == 0 && seen as u32 != val as u32 {
-            st64(frame + F_RAX, -(EAGAIN as i64) as u64);
-            return Futex::Done;
+            return done(frame, -(EAGAIN as i64));
         }
     }
     st32(slot + S_FUTEX_WAIT, 1);
     add32(REGION + P_WAITERS, 1);
     let start = rdtsc();
-    let r = futex_sleep(uaddr, op, val, timeout, val3);
+    let r = futex_sleep(nr, args);
     let cycles = rdtsc() - start;
     add32(REGION + P_WAITERS, u32::MAX);
     st32(slot + S_FUTEX_WAIT, 0);
@@ -109,9 +142,6 @@ pub fn sleep(
             st64(slot + S_ARG0, cycles);
             Futex::Interrupted
         }
-        Some(r) => {
-            st64(frame + F_RAX, r as u64);
-            Futex::Done
-        }
+        Some(r) => done(frame, r),
     }
 }

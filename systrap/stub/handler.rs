@@ -94,7 +94,7 @@ pub fn trapped_call(slot: u64, frame: u64) -> u32 {
         prefetch::run(slot, frame, nr);
         return EV_SIGNAL;
     }
-    if nr == NR_FUTEX || nr == NR_SCHED_YIELD {
+    if nr == NR_SCHED_YIELD || futex::is_one(nr) {
         return own_call(slot, frame);
     }
     let id = identity(nr);
@@ -108,18 +108,19 @@ pub fn trapped_call(slot: u64, frame: u64) -> u32 {
 
 /// A call that the stub makes itself: 0 if it is answered, else the event to publish.
 fn own_call(slot: u64, frame: u64) -> u32 {
-    match ld32(frame + F_SI_SYSCALL) as u64 {
-        NR_FUTEX => match futex::trapped(slot, frame) {
-            Futex::Done => 0,
-            Futex::NotHere => EV_SIGNAL,
-            Futex::Interrupted => EV_FUTEX_INT,
-        },
-        NR_SCHED_YIELD => {
-            call(NR_SCHED_YIELD, 0, 0, 0, 0, 0, 0);
-            st64(frame + F_RAX, 0);
-            0
-        }
-        _ => EV_SIGNAL,
+    let nr = ld32(frame + F_SI_SYSCALL) as u64;
+    if nr == NR_SCHED_YIELD {
+        call(NR_SCHED_YIELD, 0, 0, 0, 0, 0, 0);
+        st64(frame + F_RAX, 0);
+        return 0;
+    }
+    if !futex::is_one(nr) {
+        return EV_SIGNAL;
+    }
+    match futex::trapped(slot, frame, nr) {
+        Futex::Done => 0,
+        Futex::NotHere => EV_SIGNAL,
+        Futex::Interrupted => EV_FUTEX_INT,
     }
 }
 

@@ -113,6 +113,10 @@ pub const NR_ARCH_PRCTL: u64 = 158;
 pub const NR_FUTEX: u64 = 202;
 pub const NR_EXIT_GROUP: u64 = 231;
 pub const NR_CLOSE_RANGE: u64 = 436;
+pub const NR_FUTEX_WAITV: u64 = 449;
+pub const NR_FUTEX_WAKE: u64 = 454;
+pub const NR_FUTEX_WAIT: u64 = 455;
+pub const NR_FUTEX_REQUEUE: u64 = 456;
 
 pub const EPERM: u32 = 1;
 pub const EINTR: u32 = 4;

@@ -227,7 +227,11 @@ syscalls! {
     MSGSND => async ipc::msgsnd(0 1 2 3) Full;
     MSGRCV => async ipc::msgrcv(0 1 2 3 4) Full;
     MSGCTL => sync ipc::msgctl(0 1 2) Full;
-    FUTEX => sync futex::futex(0 1 2 3 4 5) Partial("no priority inheritance");
+    FUTEX => async futex::futex(0 1 2 3 4 5) Partial("locks with priority inheritance are handed over in turn: there are no priorities");
+    FUTEX_WAITV => sync futex::futex_waitv(0 1 2) Full;
+    FUTEX_WAKE => sync futex::futex_wake(0 1 3) Full;
+    FUTEX_WAIT => sync futex::futex_wait(0 1 2 3) Full;
+    FUTEX_REQUEUE => sync futex::futex_requeue(0 1) Partial("both words private or both shared, none with FUTEX2_NUMA");
     SET_ROBUST_LIST => sync futex::set_robust_list(0 1) Full;
     GET_ROBUST_LIST => sync futex::get_robust_list(0 1 2) Full;
     // ---- processes and threads ----

@@ -188,6 +188,10 @@ async fn replace(
 ) -> Result<()> {
     let task = &cx.task;
     let group = &task.group;
+    // The old program's locks (futex_exec_release).
+    crate::syscalls::futex::exit_robust_list(cx).await;
+    cx.kernel().futexes.thread_exits(task);
+    task.futexes_gone.store(false, Ordering::SeqCst);
     let old_mm = task.mm();
     let shared = old_mm.users() > 1;
     let fresh = shared || secure;

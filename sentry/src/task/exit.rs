@@ -40,6 +40,7 @@ pub(crate) async fn exit_thread(cx: &Cx, status: i32) {
     if !dead {
         crate::syscalls::futex::exit_robust_list(cx).await;
     }
+    kernel.futexes.thread_exits(task);
     // Not before: the last to leave ends the host process, and with it what others are still doing to their memory.
     let last_in_space = mm.leave();
     {

@@ -16,6 +16,7 @@ pub mod cx;
 pub(crate) mod doom;
 pub mod exec;
 pub mod exit;
+pub mod futex;
 pub mod group;
 mod rare;
 pub mod run;
@@ -104,6 +105,8 @@ pub struct Task {
     pub(crate) clear_child_tid: AtomicU64,
     /// set_robust_list(2).
     pub(crate) robust_list: AtomicU64,
+    /// It ends, or its program does: locks with priority inheritance that it holds go to others.
+    pub(crate) futexes_gone: AtomicBool,
     /// PR_SET_NO_NEW_PRIVS.
     pub(crate) no_new_privs: AtomicBool,
     /// prctl(PR_SET_KEEPCAPS).
@@ -155,6 +158,7 @@ impl Task {
             asleep: AtomicBool::new(false),
             clear_child_tid: AtomicU64::new(0),
             robust_list: AtomicU64::new(0),
+            futexes_gone: AtomicBool::new(false),
             no_new_privs: AtomicBool::new(false),
             keep_caps: AtomicBool::new(false),
             timer_slack: AtomicU64::new(50_000),

@@ -166,7 +166,10 @@ async fn filtered(cx: &Cx, nr: u64, args: &[u64; 6], arch: Arch) -> Option<Step>
         Verdict::Trapped => return Some(Step::Next(Next::Resume)),
         Verdict::Exit(status) => return Some(Step::Next(Next::Exit(status))),
     }
-    if arch != Arch::X86_64 || !matches!(nr, arch::nr::FUTEX | arch::nr::SCHED_YIELD) {
+    use arch::nr::{FUTEX, FUTEX_REQUEUE, FUTEX_WAITV, FUTEX_WAKE, SCHED_YIELD};
+    if arch != Arch::X86_64
+        || !matches!(nr, FUTEX | FUTEX_WAITV | FUTEX_WAKE..=FUTEX_REQUEUE | SCHED_YIELD)
+    {
         return None;
     }
     // The stub's own, which it was told to ask about first.

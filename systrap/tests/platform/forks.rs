@@ -412,9 +412,9 @@ fn killed_and_never_made() {
     assert!(c.space.is_dead());
     assert!(matches!(vm.event(&mut c), Event::Dead { .. }));
     // And if it comes after all, it ends at once.
+    let deaths = vm.platform.counters().violations;
     assert_eq!(call(vm.go(&mut p)).0, 1000);
     let end = std::time::Instant::now() + std::time::Duration::from_secs(10);
-    let deaths = vm.platform.counters().violations;
     while vm.platform.counters().violations == deaths {
         vm.platform.reap(&mut vm.tokens);
         assert!(std::time::Instant::now() < end);

@@ -61,7 +61,8 @@ fn from_text(vm: &mut Vm, words: [u64; 7]) -> Event {
 
 /// Numbers that the filter allows with some arguments.
 const ALLOWED: &[u64] = &[
-    3, 9, 10, 11, 14, 15, 24, 25, 26, 27, 28, 33, 44, 47, 56, 60, 158, 202, 219, 231, 436,
+    3, 9, 10, 11, 14, 15, 24, 25, 26, 27, 28, 33, 44, 47, 56, 60, 158, 202, 219, 231, 436, 449,
+    454, 455,
 ];
 
 fn every_call_from_stub_text_is_checked() {
@@ -86,21 +87,33 @@ fn arguments_from_stub_text_are_checked() {
     let mut vm = Vm::new();
     let clone_vfork = 0x4000 | 0x100 | 17;
     for words in [
-        [56, 17, 0, 0, 0, 0, 0],                     // fork without CLONE_PARENT
-        [56, clone_vfork, 0, 0, 0, 0, 0],            // vfork
-        [56, 0x2000_0000 | 0x8011, 0, 0, 0, 0, 0],   // CLONE_NEWPID
-        [9, 0, 0x20_0000, 3, 0x4_0022, u64::MAX, 0], // MAP_HUGETLB
-        [28, DATA, 0x1000, 100, 0, 0, 0],            // MADV_HWPOISON
-        [28, DATA, 0x1000, 12, 0, 0, 0],             // MADV_MERGEABLE
-        [33, 0, 1, 0, 0, 0, 0],                      // dup2 elsewhere
-        [44, 1, DATA, 1, 0x4040, 0, 0],              // sendto elsewhere
-        [44, 0, DATA, 1, 0x4040, DATA, 16],          // with an address
-        [47, 1, DATA, 0, 0, 0, 0],                   // recvmsg elsewhere
-        [158, 0x1003, DATA, 0, 0, 0, 0],             // ARCH_GET_FS
-        [202, DATA, 6, 0, 0, 0, 0],                  // FUTEX_LOCK_PI
-        [202, DATA, 3, 0, 0, DATA, 0],               // a shared requeue
-        [436, 0, 0xffff_ffff, 0, 0, 0, 0],           // the control socket too
-        [0x4000_0000 + 202, DATA, 1, 1, 0, 0, 0],    // x32
+        [56, 17, 0, 0, 0, 0, 0],                        // fork without CLONE_PARENT
+        [56, clone_vfork, 0, 0, 0, 0, 0],               // vfork
+        [56, 0x2000_0000 | 0x8011, 0, 0, 0, 0, 0],      // CLONE_NEWPID
+        [9, 0, 0x20_0000, 3, 0x4_0022, u64::MAX, 0],    // MAP_HUGETLB
+        [28, DATA, 0x1000, 100, 0, 0, 0],               // MADV_HWPOISON
+        [28, DATA, 0x1000, 12, 0, 0, 0],                // MADV_MERGEABLE
+        [33, 0, 1, 0, 0, 0, 0],                         // dup2 elsewhere
+        [44, 1, DATA, 1, 0x4040, 0, 0],                 // sendto elsewhere
+        [44, 0, DATA, 1, 0x4040, DATA, 16],             // with an address
+        [47, 1, DATA, 0, 0, 0, 0],                      // recvmsg elsewhere
+        [158, 0x1003, DATA, 0, 0, 0, 0],                // ARCH_GET_FS
+        [202, DATA, 6, 0, 0, 0, 0],                     // FUTEX_LOCK_PI
+        [202, layout::DOORBELL + 64, 3, 0, 1, DATA, 0], // FUTEX_REQUEUE of a worker
+        [202, layout::DOORBELL + 64, 4, 0, 1, DATA, 2], // FUTEX_CMP_REQUEUE of a worker
+        [25, layout::DOORBELL, 0x1000, 0x1000, 3, DATA, 0], // mremap of the doorbell
+        [25, layout::DOORBELL, 0, 0x1000, 3, DATA, 0],  // a second mapping of it
+        [
+            25,
+            layout::TASK_SIZE - 0x1000,
+            0x1_0000_0000,
+            0x1_0000_0000,
+            3,
+            DATA,
+            0,
+        ], // with more
+        [436, 0, 0xffff_ffff, 0, 0, 0, 0],              // the control socket too
+        [0x4000_0000 + 202, DATA, 1, 1, 0, 0, 0],       // x32
     ] {
         let e = from_text(&mut vm, words);
         assert_eq!(
@@ -444,6 +457,7 @@ code!(
     "push r13",
     "push 0",
     "push 0",
+    "push 0", // the number of the call
     "mov rax, rsp",
     "mov edi, 0x8011",
     "xor esi, esi",
