@@ -168,7 +168,10 @@ async fn filtered(cx: &Cx, nr: u64, args: &[u64; 6], arch: Arch) -> Option<Step>
     }
     use arch::nr::{FUTEX, FUTEX_REQUEUE, FUTEX_WAITV, FUTEX_WAKE, SCHED_YIELD};
     if arch != Arch::X86_64
-        || !matches!(nr, FUTEX | FUTEX_WAITV | FUTEX_WAKE..=FUTEX_REQUEUE | SCHED_YIELD)
+        || !matches!(
+            nr,
+            FUTEX | FUTEX_WAITV | FUTEX_WAKE..=FUTEX_REQUEUE | SCHED_YIELD
+        )
     {
         return None;
     }

@@ -3,10 +3,10 @@
 use syscall_tests::harness::Family;
 
 mod futex;
-mod msg;
-mod sem;
 mod futex2;
+mod msg;
 mod pi;
+mod sem;
 mod shm;
 
 /// All families of this folder.
