@@ -190,6 +190,16 @@ fn container_names_are_checked() {
 }
 
 #[test]
+fn the_page_of_system_calls_is_what_the_program_says() {
+    let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/SYSCALLS.md");
+    let page = std::fs::read_to_string(page).unwrap();
+    assert!(
+        page == stdout(&runsc(&["syscalls", "--format=markdown"])),
+        "write it anew: target/debug/runsc syscalls --format markdown > docs/SYSCALLS.md"
+    );
+}
+
+#[test]
 fn the_list_of_system_calls_has_three_forms() {
     let list: Vec<serde_json::Value> =
         serde_json::from_str(&stdout(&runsc(&["syscalls", "--format", "json"]))).unwrap();

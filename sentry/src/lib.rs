@@ -18,6 +18,8 @@ pub mod control;
 pub mod event;
 pub mod executor;
 pub mod fs;
+#[doc(hidden)]
+pub mod fuzz;
 pub mod host;
 pub mod ipc;
 pub mod kernel;

@@ -190,6 +190,35 @@ fn write(cx: &Cx, text: &str) {
     }
 }
 
+/// A call as it is shown, in the memory `data` that begins at address 0. For fuzzing.
+#[doc(hidden)]
+pub fn decoded(data: &[u8], nr: u64, args: &[u64; 6], result: u64) -> String {
+    struct Bytes<'a>(&'a [u8]);
+    impl memory::Memory for Bytes<'_> {
+        fn read(&self, addr: u64, buf: &mut [u8]) -> usize {
+            let from = usize::try_from(addr).ok().and_then(|at| self.0.get(at..));
+            let from = from.unwrap_or_default();
+            let n = from.len().min(buf.len());
+            buf[..n].copy_from_slice(&from[..n]);
+            n
+        }
+    }
+    let memory = Bytes(data);
+    let result = u16::try_from(result % 9000)
+        .ok()
+        .and_then(|raw| arch::Errno::from_raw(i32::from(raw)))
+        .map_or(Ok(result), Err);
+    let mut text = String::new();
+    for (index, kind) in format::arguments(nr).iter().enumerate() {
+        match render::input(&memory, *kind, index, args) {
+            Some(shown) => text += &shown,
+            None => text += &render::output(&memory, *kind, index, args, result),
+        }
+        text.push(' ');
+    }
+    text
+}
+
 #[cfg(test)]
 mod tests {
     use super::memory::Fake;

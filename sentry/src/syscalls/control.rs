@@ -61,6 +61,11 @@ fn parse(cx: &Cx, socket: &Arc<dyn Socket>, buf: &[u8]) -> Result<Vec<Control>> 
     Ok(out)
 }
 
+/// The same, for whoever only wants to see it taken apart.
+pub(crate) fn items(buf: &[u8]) -> impl Iterator<Item = Result<(Cmsghdr, &[u8])>> {
+    Items(buf)
+}
+
 /// The messages of a control buffer (for_each_cmsghdr): EINVAL for a length that doesn't fit.
 struct Items<'a>(&'a [u8]);
 
