@@ -22,6 +22,8 @@ pub struct Kernel {
     pub devices: crate::vfs::DeviceRegistry,
     /// Terminals.
     pub terminals: crate::tty::Terminals,
+    /// POSIX message queues.
+    pub mqueue: crate::fs::mqueue::MqueueFs,
     /// System V semaphores.
     pub semaphores: Arc<crate::ipc::sem::Table>,
     /// System V message queues.
@@ -168,6 +170,7 @@ impl Kernel {
             reactor: Reactor::new()?,
             timers: Timers::new()?,
             terminals: crate::tty::Terminals::default(),
+            mqueue: crate::fs::mqueue::MqueueFs::default(),
             semaphores: crate::ipc::sem::Table::new(),
             messages: crate::ipc::msg::Table::default(),
             shm: crate::mm::shm::Table::new(),

@@ -123,14 +123,7 @@ fn one(
         }),
         MountKind::Sysfs => sysfs::new(kernel),
         MountKind::Cgroup { limits, .. } => cgroup::new(kernel, limits),
-        // An empty directory stands for what isn't there yet.
-        MountKind::Mqueue => {
-            let options = tmp::Options {
-                mode: 0o755,
-                ..tmp::Options::default()
-            };
-            tmp::TmpFs::create(options)?
-        }
+        MountKind::Mqueue => kernel.mqueue.root(),
     };
     let at = mount_point(fs, &mount.target, is_dir)?;
     let new = Mount::new(root, &mount.source, MountFlags::empty());

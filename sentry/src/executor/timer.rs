@@ -50,6 +50,8 @@ impl Timers {
 
     /// Calls `target` once `deadline` (nanoseconds of CLOCK_MONOTONIC) has passed.
     pub fn add(&self, deadline: u64, target: Arc<dyn TimerTarget>) -> TimerId {
+        // 0 would disarm the descriptor, and nothing would ever expire again.
+        let deadline = deadline.max(1);
         let mut state = self.state.lock();
         state.serial += 1;
         let id = TimerId(deadline, state.serial);

@@ -5,6 +5,7 @@ pub mod dev;
 pub mod devpts;
 pub mod fixed;
 pub mod host;
+pub mod mqueue;
 pub mod overlay;
 pub mod proc;
 pub mod pseudo;

@@ -1,9 +1,11 @@
-//! System V IPC (sysvipc(7)): what its three kinds of object share, semaphores, message queues. Shared memory is [`crate::mm::shm`].
+//! System V IPC (sysvipc(7)): what its three kinds of object share, semaphores, message queues. Shared memory is
+//! [`crate::mm::shm`]. And POSIX message queues (mq_overview(7)).
 //!
 //! # Locks
 //! A table's, then one object's. An object that is removed says so under its own lock, and wakes all who wait for it.
 
 pub mod ids;
+pub mod mq;
 pub mod msg;
 pub mod perm;
 pub mod sem;

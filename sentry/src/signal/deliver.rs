@@ -41,7 +41,14 @@ impl Task {
 
     /// Sets the mask; signals that this unblocks are looked at before the application goes on.
     pub fn set_mask(&self, mask: SigSet) {
-        self.signals.lock().mask = mask.blockable();
+        let newly = {
+            let mut signals = self.signals.lock();
+            let old = std::mem::replace(&mut signals.mask, mask.blockable());
+            mask.without(old)
+        };
+        if !newly.is_empty() && self.group.threaded.load(Ordering::Relaxed) {
+            super::send::retarget(&self.group, newly);
+        }
         if self.has_pending(mask) {
             self.attention.store(true, Ordering::SeqCst);
         }

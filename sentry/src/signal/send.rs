@@ -186,6 +186,16 @@ fn wake_for(
     task.poke();
 }
 
+/// Signals of the process that a thread was woken for which doesn't take them any more, because it ends or has blocked them,
+/// become another's (retarget_shared_pending).
+pub fn retarget(group: &Arc<ThreadGroup>, which: SigSet) {
+    let mut signals = group.signals.lock();
+    let left = signals.pending.set() & which;
+    for signal in left.iter() {
+        wake_for(group, &mut signals, signal, None);
+    }
+}
+
 /// Whether the signal ends the process whatever its threads are doing: one of them may be in a wait that only death ends
 /// (vfork(2)). A stopped process takes its signals when it goes on.
 fn ends_at_once(group: &ThreadGroup, signals: &GroupSignals, signal: Signal, task: &Task) -> bool {

@@ -20,6 +20,7 @@ pub mod memfd;
 pub mod message;
 pub mod mm;
 pub mod mount;
+pub mod mq;
 pub mod numa;
 pub mod open;
 pub mod path;

@@ -216,6 +216,7 @@ fn new_file_system(cx: &Cx, kind: &[u8], data: &[u8]) -> Result<Arc<Dentry>> {
         b"proc" => Ok(proc::new(cx.kernel())),
         b"sysfs" => Ok(sysfs::new(cx.kernel())),
         b"cgroup2" => Ok(cgroup::new(cx.kernel(), CgroupLimits::default())),
+        b"mqueue" => Ok(cx.kernel().mqueue.root()),
         b"devpts" => Ok(devpts::DevPts::create(devpts::Options::parse(data)?)),
         _ => Err(Errno::ENODEV),
     }

@@ -3,7 +3,7 @@
 use super::{Cx, Task, ThreadGroup};
 use crate::kernel::Kernel;
 use crate::vfs::FdTable;
-use arch::abi::{CLD_DUMPED, CLD_EXITED, CLD_KILLED, SA_NOCLDWAIT, SI_USER, SigInfo, Timeval};
+use arch::abi::{CLD_DUMPED, CLD_EXITED, CLD_KILLED, SA_NOCLDWAIT, SI_USER, SigInfo, SigSet, Timeval};
 use arch::signal::Signal;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -29,10 +29,6 @@ pub(crate) async fn exit_thread(cx: &Cx, status: i32) {
     let task = &cx.task;
     let group = Arc::clone(&task.group);
     let kernel = Arc::clone(&task.kernel);
-    if group.threads().len() == 1 {
-        group.keep_usage();
-    }
-
     // What the dying thread does to its own memory: robust futexes, clear_child_tid. It is skipped if the host process is
     // gone already.
     let mm = task.mm();
@@ -43,6 +39,9 @@ pub(crate) async fn exit_thread(cx: &Cx, status: i32) {
     kernel.futexes.thread_exits(task);
     // Not before: the last to leave ends the host process, and with it what others are still doing to their memory.
     let last_in_space = mm.leave();
+    if last_in_space || group.threads().len() == 1 {
+        group.keep_usage();
+    }
     {
         let mut thread = cx.thread.lock();
         if !dead {
@@ -77,6 +76,7 @@ pub(crate) async fn exit_thread(cx: &Cx, status: i32) {
         let mut signals = group.signals.lock();
         crate::signal::stop::complete_if_all_parked(&group, &mut signals);
         drop(signals);
+        crate::signal::send::retarget(&group, SigSet(u64::MAX));
         group.flush_notifications();
     }
     {

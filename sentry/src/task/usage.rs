@@ -9,7 +9,7 @@ use crate::host::sys::cpu_time;
 use arch::abi::{Rusage, Timeval};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use systrap::FinalUsage;
+use systrap::{AddressSpace, FinalUsage};
 
 /// How long a caller of wait4(2) or getrusage(2) waits for the host's last word on a dead process, and between looks.
 const PATIENCE: u64 = 100_000_000;
@@ -204,28 +204,33 @@ impl ThreadGroup {
         nanos(kept.utime) + nanos(kept.stime) + self.running_ns()
     }
 
-    /// The present host process, and its final account. None of a vfork(2) child, whose process is its parent's, and of one
+    /// The present host process. None of a vfork(2) child, whose process is its parent's, and of one
     /// that has been told to end.
-    fn running(&self) -> Option<(i32, Arc<FinalUsage>)> {
+    fn running(&self) -> Option<i32> {
+        let space = self.space()?;
+        if self.usage.lock().own.has(&space.final_usage()) {
+            return None;
+        }
+        space.host_pid()
+    }
+
+    /// The host process, unless it is its parent's.
+    fn space(&self) -> Option<Arc<AddressSpace>> {
         if self.borrows_space.load(Ordering::Relaxed) {
             return None;
         }
         let mm = self.threads().first().and_then(|t| t.try_mm())?;
-        let end = mm.space.final_usage();
-        if self.usage.lock().own.has(&end) {
-            return None;
-        }
-        mm.space.host_pid().map(|pid| (pid, end))
+        Some(Arc::clone(&mm.space))
     }
 
     fn running_ns(&self) -> u64 {
-        self.running().map_or(0, |(pid, _)| cpu_time(pid))
+        self.running().map_or(0, cpu_time)
     }
 
     /// Its own usage up to now. Context switches of threads that have ended are missing as long as the process lives.
     pub fn own_usage(&self) -> Rusage {
         let mut own = self.usage.lock().own.total();
-        if let Some((pid, _)) = self.running() {
+        if let Some(pid) = self.running() {
             let mut now = live(pid, "stat", cpu_time(pid));
             for task in self.threads() {
                 let Some(tid) = task.host_tid() else { continue };
@@ -247,9 +252,12 @@ impl ThreadGroup {
 
     /// The host process is about to go: its account is kept.
     pub(crate) fn keep_usage(&self) {
-        if let Some((pid, end)) = self.running() {
-            let cpu_ns = cpu_time(pid);
-            self.usage.lock().own.claim(end, cpu_ns);
+        let Some(space) = self.space() else { return };
+        let cpu_ns = space.host_pid().map_or(0, cpu_time);
+        let mut usage = self.usage.lock();
+        let end = space.final_usage();
+        if !usage.own.has(&end) {
+            usage.own.claim(end, cpu_ns);
         }
     }
 

@@ -114,7 +114,7 @@ fn cpuinfo(kernel: &Kernel) -> String {
 
 fn filesystems(_: &Kernel) -> String {
     [
-        "sysfs", "tmpfs", "proc", "cgroup2", "devtmpfs", "devpts", "overlay",
+        "sysfs", "tmpfs", "proc", "cgroup2", "devtmpfs", "devpts", "mqueue", "overlay",
     ]
     .iter()
     .fold(String::new(), |mut out, name| {

@@ -1,9 +1,10 @@
-//! Futexes and System V IPC.
+//! Futexes and System V and POSIX IPC.
 
 use syscall_tests::harness::Family;
 
 mod futex;
 mod futex2;
+mod mq;
 mod msg;
 mod pi;
 mod sem;
@@ -12,6 +13,7 @@ mod shm;
 /// All families of this folder.
 pub const FAMILIES: &[Family] = &[
     ("futex", futex::CASES),
+    ("mq", mq::CASES),
     ("msg", msg::CASES),
     ("sem", sem::CASES),
     ("futex2", futex2::CASES),

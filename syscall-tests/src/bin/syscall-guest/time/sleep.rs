@@ -175,11 +175,27 @@ fn sleeping_on_cpu_time_waits_for_other_threads() {
     expect_errno!(sys!(SYS_clock_nanosleep, own, 0, &ts, 0), EINVAL);
 }
 
+fn absolute_time_long_past_is_over() {
+    let past = timespec {
+        tv_sec: 1,
+        tv_nsec: 0,
+    };
+    for id in [CLOCK_REALTIME, CLOCK_MONOTONIC, CLOCK_BOOTTIME] {
+        check_eq!(
+            sys!(SYS_clock_nanosleep, id, TIMER_ABSTIME, &past, 0),
+            Ok(0)
+        );
+    }
+    // And time goes on.
+    sleep_ms(1);
+}
+
 cases![
     nanosleep_sleeps_at_least,
     zero_sleep_returns,
     nanosleep_errors,
     clock_nanosleep_absolute,
+    absolute_time_long_past_is_over,
     clock_nanosleep_clocks,
     sleeping_on_cpu_time_waits_for_other_threads,
     alarm_fires_and_reports_rest,
