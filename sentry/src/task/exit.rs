@@ -3,7 +3,9 @@
 use super::{Cx, Task, ThreadGroup};
 use crate::kernel::Kernel;
 use crate::vfs::FdTable;
-use arch::abi::{CLD_DUMPED, CLD_EXITED, CLD_KILLED, SA_NOCLDWAIT, SI_USER, SigInfo, SigSet, Timeval};
+use arch::abi::{
+    CLD_DUMPED, CLD_EXITED, CLD_KILLED, SA_NOCLDWAIT, SI_USER, SigInfo, SigSet, Timeval,
+};
 use arch::signal::Signal;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;

@@ -249,18 +249,29 @@ fn unlinked_queue_lives_while_it_is_open() {
 }
 
 fn names_are_files() {
+    need_root();
     let q = Queue::new(2, 64);
-    let path = cpath(&format!("/dev/mqueue/{}", q.name.to_string_lossy()));
-    if !exists(&path) {
-        skip!("no mqueue on /dev/mqueue");
-    }
-    must!(q.send(b"12345", 0));
-    let st = must!(stat(&path));
-    check_eq!((st.st_mode, st.st_size), (S_IFREG | 0o600, 80));
-    let text = must!(read_file(&path));
-    check!(String::from_utf8_lossy(&text).starts_with("QSIZE:5 "));
-    must!(unlink(&path));
-    expect_errno!(open_queue(&q.name, O_RDWR, &attr(1, 1)), ENOENT);
+    tmp();
+    must!(mkdir(c"m", 0o755));
+    in_child(|| {
+        if sys!(SYS_unshare, CLONE_NEWNS).is_err() {
+            return;
+        }
+        must!(sys!(SYS_mount, c"none", c"/", 0, MS_REC | MS_PRIVATE, 0));
+        must!(sys!(SYS_mount, c"none", c"m", c"mqueue", 0, 0));
+        let path = cpath(&format!("m/{}", q.name.to_string_lossy()));
+        must!(q.send(b"12345", 0));
+        let st = must!(stat(&path));
+        check_eq!((st.st_mode, st.st_size), (S_IFREG | 0o600, 80));
+        let text = must!(read_file(&path));
+        check!(String::from_utf8_lossy(&text).starts_with("QSIZE:5 "));
+        expect_errno!(mkdir(c"m/d", 0o755), EPERM);
+        let made = must!(open(&cpath("m/made-here"), O_CREAT | O_RDWR, 0o600));
+        check_eq!(sys!(SYS_mq_timedsend, made, b"x".as_ptr(), 1, 0, 0), Ok(0));
+        must!(unlink(c"m/made-here"));
+        must!(unlink(&path));
+        expect_errno!(open_queue(&q.name, O_RDWR, &attr(1, 1)), ENOENT);
+    });
 }
 
 fn modes_are_checked() {
