@@ -26,10 +26,15 @@ pub struct Plan {
 const CLOCK_PART: f64 = 0.15;
 const CLOCK_SLACK: f64 = 0.15;
 
+/// On a busy machine a line may arrive late. A clock that is wrong is so every time.
+const CLOCK_TRIES: usize = 3;
+
 /// What one run gave.
 struct Run {
     round: Round,
     digest: Option<String>,
+    /// The clocks did not agree.
+    late: bool,
 }
 
 impl From<Round> for Run {
@@ -37,6 +42,7 @@ impl From<Round> for Run {
         Self {
             round,
             digest: None,
+            late: false,
         }
     }
 }
@@ -98,9 +104,16 @@ impl Bench<'_> {
         if self.plan.quick {
             args.push("quick".into());
         }
-        let bundle = self.stage.bundle(&args)?;
-        let ran = container::run(&self.runtimes[at], &bundle, self.plan.timeout)?;
-        Ok(judge(&ran))
+        for _ in 0..CLOCK_TRIES {
+            let bundle = self.stage.bundle(&args)?;
+            let ran = container::run(&self.runtimes[at], &bundle, self.plan.timeout)?;
+            let run = judge(&ran);
+            if !run.late {
+                return Ok(run);
+            }
+        }
+        let why = "the clock inside and the host's differ, again and again: one goes wrong";
+        Ok(Round::Failed(why.into()).into())
     }
 
     /// The median of three starts.
@@ -234,7 +247,10 @@ fn judge(ran: &Ran) -> Run {
                     return failed("the end came before the beginning".into());
                 };
                 if let Err(why) = clocks_agree(*seconds, at.duration_since(begin).as_secs_f64()) {
-                    return failed(why);
+                    return Run {
+                        late: true,
+                        ..failed(why)
+                    };
                 }
             }
             Line::Result { value, digest } => result = Some((*value, digest.clone())),
@@ -247,8 +263,8 @@ fn judge(ran: &Ran) -> Run {
     }
     match result {
         Some((value, digest)) if seen_end && value.is_finite() && value > 0.0 => Run {
-            round: Round::Value(value),
             digest,
+            ..Round::Value(value).into()
         },
         Some((value, _)) => failed(format!("a figure of {value}, timed part seen: {seen_end}")),
         None => failed("no result".into()),
@@ -336,7 +352,7 @@ mod tests {
             (2000, Line::End { seconds: 1.0 }),
             (2001, result(5.0)),
         ];
-        assert!(matches!(judge(&ran(&lines, 0)).round, Round::Failed(_)));
+        assert!(judge(&ran(&lines, 0)).late);
         assert!(clocks_agree(0.2, 0.25).is_ok());
         assert!(clocks_agree(2.0, 1.0).is_err());
     }
@@ -357,8 +373,8 @@ mod tests {
     #[test]
     fn other_output_is_wrong_output() {
         let run = |digest: Option<&str>| Run {
-            round: Round::Value(1.0),
             digest: digest.map(str::to_owned),
+            ..Round::Value(1.0).into()
         };
         let mut runs = [
             vec![run(Some("a")), run(Some("a"))],
