@@ -212,7 +212,12 @@ fn relocate(cx: &Cx, source: &[u8], place: &Path) -> Result<()> {
 fn new_file_system(cx: &Cx, kind: &[u8], data: &[u8]) -> Result<Arc<Dentry>> {
     match kind {
         b"" => Err(Errno::EINVAL),
-        b"tmpfs" | b"ramfs" => tmp::TmpFs::create(tmp::Options::parse(data)?),
+        b"tmpfs" => tmp::TmpFs::create(tmp::Options::parse(data)?),
+        b"ramfs" => tmp::TmpFs::create(tmp::Options {
+            size: Some(tmp::NO_LIMIT),
+            nr_inodes: Some(tmp::NO_LIMIT),
+            ..tmp::Options::parse(data)?
+        }),
         b"proc" => Ok(proc::new(cx.kernel())),
         b"sysfs" => Ok(sysfs::new(cx.kernel())),
         b"cgroup2" => Ok(cgroup::new(cx.kernel(), CgroupLimits::default())),

@@ -63,7 +63,9 @@ const TEXTS: &[(&str, u32, Make)] = &[
     ("auxv", 0o400, status::auxv),
     ("cgroup", 0o444, |_, _| Ok(b"0::/\n".to_vec())),
     ("cmdline", 0o444, status::cmdline),
+    ("cpuset", 0o444, |_, _| Ok(b"/\n".to_vec())),
     ("environ", 0o400, status::environ),
+    ("gid_map", 0o644, status::id_map),
     ("io", 0o400, status::io),
     ("limits", 0o444, status::limits),
     ("maps", 0o444, status::maps),
@@ -71,17 +73,20 @@ const TEXTS: &[(&str, u32, Make)] = &[
     ("mounts", 0o444, status::mounts),
     ("oom_score", 0o444, |_, _| Ok(b"0\n".to_vec())),
     ("personality", 0o400, status::personality),
+    ("projid_map", 0o644, status::id_map),
     ("sched", 0o444, |_, task| {
         Ok([&task.name()[..], b"\n"].concat())
     }),
     ("schedstat", 0o444, |_, task| {
         Ok(format!("{} 0 1\n", task.cpu_ns()).into_bytes())
     }),
+    ("setgroups", 0o644, |_, _| Ok(b"allow\n".to_vec())),
     ("smaps", 0o444, status::smaps),
     ("smaps_rollup", 0o444, status::smaps_rollup),
     ("stat", 0o444, status::stat),
     ("statm", 0o444, status::statm),
     ("status", 0o444, status::status),
+    ("uid_map", 0o644, status::id_map),
     ("wchan", 0o444, |_, _| Ok(b"0".to_vec())),
 ];
 
@@ -92,6 +97,8 @@ struct TaskText {
     guarded: bool,
     /// It is a table of mounts.
     mounts: bool,
+    /// Its mode allows to write.
+    writable: bool,
 }
 
 /// Whether the asking credentials may look into `task` (ptrace(2), "Ptrace access mode checking").
@@ -128,6 +135,15 @@ impl Text for TaskText {
     fn read(&self, env: &Env<'_>) -> Result<Vec<u8>> {
         let task = self.task.upgrade().ok_or(Errno::ESRCH)?;
         (self.make)(env, &task)
+    }
+
+    /// What has another mode than reading is what the first user namespace refuses.
+    fn write(&self, _env: &Env<'_>, _data: &[u8]) -> Result<()> {
+        Err(if self.writable {
+            Errno::EPERM
+        } else {
+            Errno::EINVAL
+        })
     }
 
     fn watch(&self) -> Option<Arc<dyn Watch>> {
@@ -371,6 +387,7 @@ impl Directory for TaskDir {
                     make: *make,
                     guarded,
                     mounts: name.starts_with("mount"),
+                    writable: mode & 0o200 != 0,
                 },
             ));
         }

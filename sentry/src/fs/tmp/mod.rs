@@ -118,11 +118,15 @@ fn take(used: &AtomicU64, limit: &AtomicU64, n: u64) -> Result<()> {
     }
 }
 
+/// As a size or a number of inodes.
+pub const NO_LIMIT: u64 = u64::MAX;
+
 /// Mount options (tmpfs(5)).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Options {
-    /// Bytes; `None`: no limit.
+    /// Bytes; `None`: half of the memory; [`NO_LIMIT`].
     pub size: Option<u64>,
+    /// `None`: one for each page of half of the memory; [`NO_LIMIT`].
     pub nr_inodes: Option<u64>,
     /// Of the root directory.
     pub mode: u32,
@@ -153,6 +157,7 @@ impl Options {
             match key {
                 "size" => options.size = parse_size(value, total_memory())?,
                 "nr_blocks" => {
+                    // Without a limit it stays so.
                     options.size = parse_size(value, 0)?.map(|n| n.saturating_mul(PAGE));
                 }
                 "nr_inodes" => options.nr_inodes = parse_size(value, 0)?,
@@ -186,7 +191,7 @@ fn parse_size(text: &str, whole: u64) -> Result<Option<u64>> {
     };
     match n {
         None => Err(Errno::EINVAL),
-        Some(0) => Ok(None),
+        Some(0) => Ok(Some(NO_LIMIT)),
         some => Ok(some),
     }
 }
@@ -228,9 +233,13 @@ impl TmpFs {
     }
 
     fn limit(&self, options: &Options) {
-        let pages = options.size.map_or(u64::MAX, |n| n.div_ceil(PAGE));
+        let usual = total_memory() / 2 / PAGE;
+        let pages = options.size.map_or(usual, |n| match n {
+            NO_LIMIT => u64::MAX,
+            n => n.div_ceil(PAGE),
+        });
         self.shared.max_pages.store(pages, Ordering::Relaxed);
-        let inodes = options.nr_inodes.unwrap_or(u64::MAX);
+        let inodes = options.nr_inodes.unwrap_or(usual);
         self.shared.max_inodes.store(inodes, Ordering::Relaxed);
     }
 }
@@ -270,10 +279,11 @@ impl FileSystem for TmpFs {
     fn options(&self) -> Vec<u8> {
         let shown = *self.shown.lock();
         let mut out = String::new();
-        if let Some(size) = shown.size {
+        let unlimited = |n| if n == NO_LIMIT { 0 } else { n };
+        if let Some(size) = shown.size.map(unlimited) {
             out += &format!(",size={}k", size.div_ceil(PAGE) * (PAGE >> 10));
         }
-        if let Some(n) = shown.nr_inodes {
+        if let Some(n) = shown.nr_inodes.map(unlimited) {
             out += &format!(",nr_inodes={n}");
         }
         if shown.mode != 0o1777 {

@@ -118,6 +118,24 @@ fn tmpfs_takes_options() {
     );
 }
 
+fn tmpfs_has_half_of_the_memory() {
+    private();
+    dirs(&[c"d"]);
+    must!(tmpfs(c"d"));
+    let size = || {
+        let mut fs: libc::statfs = zeroed();
+        must!(sys!(SYS_statfs, c"d", &mut fs));
+        fs.f_blocks * fs.f_bsize as u64
+    };
+    let mut memory: libc::sysinfo = zeroed();
+    must!(sys!(SYS_sysinfo, &mut memory));
+    let half = memory.totalram * u64::from(memory.mem_unit) / 2;
+    check!(size().abs_diff(half) < 1 << 20, "{} of {half}", size());
+    must!(umount(c"d", 0));
+    must!(mount(Some(c"t"), c"d", Some(c"tmpfs"), 0, Some(c"size=0")));
+    check_eq!(size(), 0);
+}
+
 fn errors() {
     private();
     dirs(&[c"d"]);
@@ -677,6 +695,7 @@ cases![
     tmpfs_covers_and_uncovers,
     mounts_stack,
     tmpfs_takes_options,
+    tmpfs_has_half_of_the_memory,
     errors,
     unprivileged_is_eperm,
     proc_can_be_mounted,
