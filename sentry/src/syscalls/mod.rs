@@ -5,6 +5,7 @@
 
 pub mod arg;
 pub mod attr;
+pub mod bulk;
 pub mod control;
 pub mod copy;
 pub mod cred;

@@ -1,6 +1,6 @@
 //! read(2), write(2) and their positioned and vectored forms; lseek(2); fsync(2).
 
-use super::Fd;
+use super::{Fd, bulk};
 use crate::executor::PollEvents;
 use crate::net::SocketFile;
 use crate::task::Cx;
@@ -110,6 +110,11 @@ async fn do_read(file: &File, cx: &Cx, sink: &mut (dyn Sink + Send), how: How) -
         return Ok(n);
     }
     verify(file, how, sink.remaining())?;
+    if sink.remaining() > bulk::PIECE
+        && let Some(n) = read_bulk(file, cx, sink, how).await?
+    {
+        return Ok(n);
+    }
     let mut op = || match how.place {
         Where::At(at) => file.ops.read(file, at, sink),
         Where::Position if !file.ops.seekable() || file.ops.keeps_position() => {
@@ -132,6 +137,44 @@ async fn do_read(file: &File, cx: &Cx, sink: &mut (dyn Sink + Send), how: How) -
         accessed(file);
     }
     Ok(n)
+}
+
+/// A long read of a regular file, piece by piece. `None`: it isn't one.
+async fn read_bulk(
+    file: &File,
+    cx: &Cx,
+    sink: &mut (dyn Sink + Send),
+    how: How,
+) -> Result<Option<usize>> {
+    let (at, len) = match how.place {
+        Where::At(at) => match bulk::length(file, at, sink.remaining()) {
+            Some(len) => (at, len),
+            None => return Ok(None),
+        },
+        Where::Position if !file.ops.seekable() || file.ops.keeps_position() => return Ok(None),
+        Where::Position => {
+            // Others who share the description read what comes behind.
+            let mut pos = file.pos.lock();
+            let Some(len) = bulk::length(file, *pos, sink.remaining()) else {
+                return Ok(None);
+            };
+            let at = *pos;
+            *pos += len as u64;
+            (at, len)
+        }
+    };
+    let result = bulk::read(cx, file, at, len, sink).await;
+    let n = result.unwrap_or(0);
+    if n < len && how.place == Where::Position {
+        let mut pos = file.pos.lock();
+        if *pos == at + len as u64 {
+            *pos = at + n as u64;
+        }
+    }
+    if n > 0 {
+        accessed(file);
+    }
+    result.map(Some)
 }
 
 /// Something has been read: access time, IN_ACCESS.
