@@ -75,6 +75,9 @@ pub struct Global {
     /// How system calls are intercepted
     #[arg(long, global = true, default_value = "systrap")]
     pub platform: Platform,
+    /// Rewrite system calls that programs make often, so that they cost no signal
+    #[arg(long, value_name = "WHETHER", global = true, default_value = "on")]
+    pub syscall_patching: Switch,
     /// What network the sandbox sees
     #[arg(long, global = true, default_value = "none")]
     pub network: Network,
@@ -99,6 +102,12 @@ pub enum LogFormat {
 pub enum Platform {
     /// seccomp traps; needs no virtualisation and no privileges
     Systrap,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Switch {
+    On,
+    Off,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]

@@ -20,7 +20,7 @@ mod sys;
 #[cfg(test)]
 mod testing;
 
-use args::{Cli, Command};
+use args::{Cli, Command, Switch};
 use clap::Parser;
 use commands::{Common, Outcome};
 use failure::Failure;
@@ -77,6 +77,7 @@ fn dispatch(cli: &Cli, preserve: i32, log: Option<&Arc<File>>) -> Outcome {
     let common = || -> Result<_, Failure> {
         Ok(Common {
             debug: cli.global.debug,
+            patching: cli.global.syscall_patching == Switch::On,
             strace: log::strace_output(&cli.global, log)?,
         })
     };

@@ -23,6 +23,12 @@ use crate::{AddressSpace, Thread};
 
 /// Sites that are counted in one address space.
 const SITES_MAX: usize = 8192;
+/// Mappings with room for trampolines: programs have their texts near each other.
+const AREAS_MAX: usize = 32;
+/// Calls after which no event comes.
+const EXITS: [u32; 2] = [60, 231];
+/// The number of a call that goes on where a signal had interrupted it: not the one that its site makes.
+const RESTART_SYSCALL: u32 = 219;
 /// Trampolines start at multiples of this.
 const GRANULE: u64 = 16;
 
@@ -37,9 +43,10 @@ pub struct TrapSite {
 /// What became of a site.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Patched {
-    /// It is rewritten with the thread's next resume.
+    /// `perform` (or the next resume) rewrites it. What was prefetched for the
+    /// call is there after `perform` too.
     Queued,
-    /// It must stay as it is.
+    /// It stays as it is, now or for good.
     Refused,
     /// There is no room for a trampoline within reach: give one
     /// ([`Thread::add_code_area`]) and try again.
@@ -80,6 +87,10 @@ struct Inner {
 pub(crate) struct Patches {
     /// Whether there are areas. Written with the lock held.
     some: AtomicBool,
+    /// A rewriting is on a thread's list: one at a time, since it changes the protection of pages that the next one may
+    /// need. Set by that thread, cleared at its next event. A thread that ends before that leaves it set, and nothing more
+    /// is rewritten in its process.
+    busy: AtomicBool,
     inner: RwLock<Arc<Inner>>,
 }
 
@@ -102,6 +113,7 @@ impl Patches {
     }
 
     pub fn clear(&self) {
+        self.busy.store(false, Ordering::Release);
         *self.inner.write() = Arc::default();
         self.some.store(false, Ordering::Release);
     }
@@ -131,6 +143,9 @@ impl Inner {
     /// Takes room for a trampoline.
     fn place(&mut self, text: &Text, form: Form) -> Option<(u64, u64)> {
         for (start, area) in &mut self.areas {
+            if start.abs_diff(text.addr) > 1 << 31 {
+                continue;
+            }
             let fits = |off: &u64| {
                 let before = area.code.range(..=off).next_back();
                 let after = area.code.range(off..).next();
@@ -177,6 +192,9 @@ impl Thread {
         }
         let address = self.ld64(self.frame + F_RIP).checked_sub(2)?;
         let nr = self.ld32(self.frame + F_SI_SYSCALL);
+        if nr == RESTART_SYSCALL || EXITS.contains(&nr) {
+            return None;
+        }
         let foreign = self.ld32(self.frame + F_SI_ARCH) != AUDIT_ARCH_X86_64;
         if foreign || address >= TASK_SIZE - 2 || self.space.patches.shown(address + 2).is_some() {
             return None;
@@ -185,14 +203,15 @@ impl Thread {
         if self.space.patches.inner.read().sites.get(&address) == Some(&State::Done) {
             return None;
         }
+        let busy = self.space.patches.busy.load(Ordering::Acquire);
         let enough = self.space.patches.change(|inner| {
             if inner.sites.len() >= SITES_MAX {
                 return false;
             }
             let state = inner.sites.entry(address).or_insert(State::Traps(0));
             let State::Traps(n) = state else { return false };
-            *n += 1;
-            if *n < after {
+            *n = n.saturating_add(1);
+            if *n < after || busy {
                 return false;
             }
             *state = State::Done;
@@ -225,13 +244,29 @@ impl Thread {
         let Some(form) = text.form(site.nr) else {
             return Patched::Refused;
         };
+        if space.patches.busy.swap(true, Ordering::AcqRel) {
+            // Another thread was first: at a later trap.
+            space.patches.change(|inner| {
+                inner.sites.insert(site.address, State::Traps(0));
+            });
+            return Patched::Refused;
+        }
         let placed = space.patches.change(|inner| inner.place(&text, form));
         let Some((area, off)) = placed else {
-            return Patched::NeedsArea;
+            space.patches.busy.store(false, Ordering::Release);
+            let full = space.patches.inner.read().areas.len() >= AREAS_MAX;
+            return if full {
+                Patched::Refused
+            } else {
+                Patched::NeedsArea
+            };
         };
         let Some(plan) = text.plan(form, area + off, FAST_ENTRY) else {
+            space.patches.busy.store(false, Ordering::Release);
             return Patched::Refused;
         };
+        self.rewrites = true;
+        self.kept = Some((self.pieces.prefetched.clone(), self.pieces.used));
         let placed = Placed {
             site: site.address,
             form,
@@ -244,6 +279,7 @@ impl Thread {
             self.unsure = Some(at);
         }
         if !self.actions().patch(area, off, &plan) {
+            self.patch_is_done(false);
             return Patched::Refused;
         }
         count(&space.core.counts.patched);
@@ -288,6 +324,9 @@ impl Thread {
 
     /// The thread's last actions have been performed, or failed.
     pub(crate) fn patch_is_done(&mut self, performed: bool) {
+        if std::mem::take(&mut self.rewrites) {
+            self.space.patches.busy.store(false, Ordering::Release);
+        }
         if let Some(at) = self.unsure.take() {
             if performed {
                 self.space.patches.make_sure(at);

@@ -53,6 +53,10 @@ pub struct Thread {
     pub(crate) rip_set: bool,
     /// A rewriting on the list makes this address one to go around.
     pub(crate) unsure: Option<u64>,
+    /// There is a rewriting on the list.
+    pub(crate) rewrites: bool,
+    /// What was prefetched, and the end of it, for after a rewriting.
+    pub(crate) kept: Option<(Vec<Piece>, u64)>,
     /// An event that the stub has no part in.
     instead: Option<Event>,
     handed_back: bool,
@@ -96,6 +100,8 @@ impl Thread {
             full: Full::No,
             rip_set: false,
             unsure: None,
+            rewrites: false,
+            kept: None,
             instead: None,
             handed_back: false,
         }
@@ -176,6 +182,7 @@ impl Thread {
             return Event::Parked;
         }
         if let Some(event) = self.instead.take() {
+            self.patch_is_done(false);
             return event;
         }
         if !self.has_host() {
@@ -247,6 +254,11 @@ impl Thread {
         });
         if !self.pieces.take(pieces) {
             return Err("a prefetched piece outside the window");
+        }
+        if let Some((pieces, used)) = self.kept.take()
+            && kind == EV_PARKED
+        {
+            (self.pieces.prefetched, self.pieces.used) = (pieces, used);
         }
         self.patch_is_done(kind != EV_ACTION_FAILED);
         if kind == EV_SIGNAL && !self.fast && self.settle(signo) {

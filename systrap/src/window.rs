@@ -202,7 +202,16 @@ impl Window<'_> {
         if self.thread.pieces.queued.len() as u64 >= WB_MAX {
             return None;
         }
-        self.thread.pieces.allocate(len as u64)
+        // The actions that are there already go into the window too.
+        let actions = self.thread.pending.list.len() as u64 * ACTION;
+        let pieces = &mut self.thread.pieces;
+        let used = pieces.used;
+        let at = pieces.allocate(len as u64)?;
+        if pieces.used.next_multiple_of(8) + actions > WINDOW_LEN {
+            pieces.used = used;
+            return None;
+        }
+        Some(at)
     }
 
     fn queue(&mut self, addr: u64, off: u64, len: usize) {

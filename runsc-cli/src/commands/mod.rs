@@ -13,6 +13,8 @@ use std::os::fd::OwnedFd;
 pub struct Common {
     /// `--debug`.
     pub debug: bool,
+    /// `--syscall-patching`.
+    pub patching: bool,
     /// Where strace lines go.
     pub strace: Option<OwnedFd>,
 }

@@ -15,6 +15,10 @@ use sentry::control::Report;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::OnceLock;
 
+/// A call site is rewritten after so many traps in a process. To rewrite costs as much as some ten traps more than a call
+/// that doesn't trap, and most sites of a short-lived program are used once or twice.
+const PATCH_AFTER: u32 = 8;
+
 /// What it starts with.
 pub struct Start {
     pub plan: Plan,
@@ -110,8 +114,11 @@ fn run(start: Start) -> Result<ExitStatus> {
     // Before the host's root is left behind: the platform reads facts in /proc. Its zygote gives up all rights by itself;
     // it is moved out of the host's root along with us if its own directories are that root.
     nix::unistd::chdir("/").map_err(|e| failed("enter the host's root", e))?;
-    let platform = systrap::Platform::new(&systrap::Options::default())
-        .map_err(|e| failed("start the platform", e))?;
+    let options = systrap::Options {
+        patch_after: common.patching.then_some(PATCH_AFTER),
+        ..systrap::Options::default()
+    };
+    let platform = systrap::Platform::new(&options).map_err(|e| failed("start the platform", e))?;
     let ptrace_scope = crate::hostcheck::ptrace_scope();
     rootfs::detach_mounts()?;
     rootfs::keep_proc()?;

@@ -18,6 +18,7 @@
 //! Steps, and with them files and segments, are dropped without the lock.
 
 mod brk;
+mod code;
 mod exec;
 mod fault;
 mod fork;
@@ -197,6 +198,9 @@ impl Mm {
         self.forget(old);
         let mut thread = cx.thread.lock();
         for act in acts {
+            if let Some(span) = act.replaces() {
+                self.space.forget_code(span.start, span.end);
+            }
             if !act.push(&mut thread.actions()) {
                 // Calls have few steps; a full list means that somebody forgot to perform one.
                 tracing::error!(tid = who.tid, "the action list is full");

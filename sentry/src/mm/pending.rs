@@ -89,14 +89,14 @@ impl State {
     /// yet to perform, which doesn't grow any more; `Busy` if somebody else has such a claim.
     pub fn claim_all(&mut self, tid: Pid) -> std::result::Result<Vec<PendingId>, Stop> {
         let others = || self.pending.iter().filter(|p| p.tid != tid);
-        if let Some(other) = others().find(|p| p.claim.is_some()) {
+        if let Some(other) = others().find(|p| p.claim == Some(Span::ALL)) {
             return Err(Stop::Busy((other.tid, other.serial)));
         }
         let wait_for = others().map(|p| (p.tid, p.serial)).collect();
         if !self
             .pending
             .iter()
-            .any(|p| p.tid == tid && p.claim.is_some())
+            .any(|p| p.tid == tid && p.claim == Some(Span::ALL))
         {
             self.note(Pending::claim(tid, Span::ALL));
         }

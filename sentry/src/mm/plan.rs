@@ -77,6 +77,19 @@ impl Act {
     }
 }
 
+impl Act {
+    /// The range whose pages it takes away, if it does.
+    pub fn replaces(&self) -> Option<Span> {
+        match self {
+            Self::MapAnon { span, .. } | Self::MapFd { span, .. } | Self::Unmap { span } => {
+                Some(*span)
+            }
+            Self::Remap { from, .. } => Some(*from),
+            _ => None,
+        }
+    }
+}
+
 /// How the map becomes again what it was.
 #[derive(Clone, Default)]
 pub struct Undo {

@@ -102,6 +102,12 @@ pub async fn before_user(cx: &Cx) -> Next {
             continue;
         }
         let blocked = task.signals.lock().mask;
+        if cx.thread.lock().needs_fetch() && task.has_pending(blocked) {
+            match run::fetch_state(cx).await {
+                Next::Resume => continue,
+                exit @ Next::Exit(_) => return exit,
+            }
+        }
         match task.dequeue(blocked) {
             Some(info) => {
                 if let Some(status) = act(cx, &info) {

@@ -186,8 +186,16 @@ async fn filtered(cx: &Cx, nr: u64, args: &[u64; 6], arch: Arch) -> Option<Step>
     }
 }
 
+/// Brings the FPU state of a thread that came without a signal into its frame, where signals need it.
+pub(crate) async fn fetch_state(cx: &Cx) -> Next {
+    cx.thread.lock().fetch();
+    let event = perform(cx).await;
+    handle_other(cx, event)
+}
+
 fn handle_other(cx: &Cx, event: Event) -> Next {
     match event {
+        // None comes from a thread that only performs.
         Event::Syscall { .. } => Next::Resume,
         Event::Fault {
             signo,
@@ -235,6 +243,10 @@ fn handle_other(cx: &Cx, event: Event) -> Next {
 
 async fn syscall(cx: &Cx, nr: u64, args: [u64; 6], arch: Arch) -> Next {
     cx.kernel().counters.syscall(nr);
+    let site = cx.thread.lock().trap_site();
+    if let Some(site) = site {
+        cx.task.mm().patch(cx, site).await;
+    }
     let trace = crate::strace::enter(cx, nr, &args);
     let result = match arch {
         Arch::X86_64 => table::dispatch(cx, nr, &args).await,

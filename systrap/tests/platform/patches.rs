@@ -18,6 +18,8 @@ tests!(
     forks_go_on,
     threads_go_on,
     actions_are_performed,
+    prefetched_input_outlives_the_rewriting,
+    a_full_window_leaves_room,
     a_failed_action_is_told,
     own_segment_bases,
     threads_hammer_a_site_while_it_is_rewritten,
@@ -480,6 +482,57 @@ fn actions_are_performed() {
         assert_eq!(p.u64(at + 8), u64::from_le_bytes(*b"hello\0\0\0"));
     }
     assert_eq!(vm.platform.counters().sigsys, 1);
+}
+
+// write(1, DATA, 16): its data is prefetched.
+code!(
+    site_writes,
+    "mov edi, 1",
+    "mov esi, 0x800000",
+    "mov edx, 16",
+    "2:",
+    "mov eax, 1",
+    "syscall",
+    "jmp 2b",
+);
+
+fn prefetched_input_outlives_the_rewriting() {
+    let mut vm = Vm::patching();
+    let mut p = vm.load(site_writes());
+    p.put(DATA, b"sixteen letters.");
+    p.thread.resume();
+    patched(&mut vm, &mut p);
+    assert_eq!(vm.perform(&mut p), Event::Parked);
+    let mut buf = [0; 16];
+    assert!(p.thread.window().prefetched(DATA, &mut buf));
+    assert_eq!(&buf, b"sixteen letters.");
+    for _ in 0..3 {
+        assert_eq!(call(vm.answer(&mut p, 16)).1[..3], [1, DATA, 16]);
+        let mut buf = [0; 16];
+        assert!(p.thread.window().prefetched(DATA, &mut buf));
+        assert_eq!(&buf, b"sixteen letters.");
+    }
+    assert_eq!(vm.platform.counters().sigsys, 1);
+}
+
+/// The rewriting is asked for before the call fills the window.
+fn a_full_window_leaves_room() {
+    let mut vm = Vm::patching();
+    let mut p = vm.start(site_moved());
+    patched(&mut vm, &mut p);
+    assert!(p.thread.actions().mmap_anon(0x100_0000, 0x2_0000, RW, 0));
+    let mut n = 0;
+    while p.thread.window().queue_write(0x100_0000 + n, &[7; 1000]) {
+        n += 1000;
+    }
+    while p.thread.window().queue_write(0x100_0000 + n, &[7]) {
+        n += 1;
+    }
+    assert_eq!(call(vm.answer(&mut p, 0)).0, 1001);
+    assert!(n > 20_000);
+    assert_eq!(p.u64(0x100_0000 + n - 8), 0x0707_0707_0707_0707);
+    assert_eq!(call(vm.answer(&mut p, 0)).0, 1000);
+    assert_eq!(vm.platform.counters().fast_calls, 1);
 }
 
 fn a_failed_action_is_told() {
