@@ -148,6 +148,22 @@ pub const IDLE_CPU: Item = Item {
     unit: Unit::CpuPercent,
 };
 
+/// Memory of each of many containers.
+pub const CROWD_PSS: Item = Item {
+    name: "crowd-pss",
+    what: "proportional set size of all processes of many idle containers side by side, by their number",
+    group: Group::Idle,
+    unit: Unit::Bytes,
+};
+
+/// CPU time of many containers.
+pub const CROWD_CPU: Item = Item {
+    name: "crowd-cpu",
+    what: "CPU time of all of them together, in hundredths of one CPU",
+    group: Group::Idle,
+    unit: Unit::CpuPercent,
+};
+
 /// All items, in the order of reports.
 pub fn all() -> Vec<Item> {
     let micro = micro::all().map(|op| Item {
@@ -165,7 +181,15 @@ pub fn all() -> Vec<Item> {
             workloads::Unit::PerSecond => Unit::PerSecond,
         },
     });
-    let host = [START_TRUE, START_FIRST, IDLE_PSS, IDLE_LARGEST, IDLE_CPU];
+    let host = [
+        START_TRUE,
+        START_FIRST,
+        IDLE_PSS,
+        IDLE_LARGEST,
+        IDLE_CPU,
+        CROWD_PSS,
+        CROWD_CPU,
+    ];
     micro.chain(real).chain(host).collect()
 }
 

@@ -58,6 +58,9 @@ struct Args {
     /// Longest time of one run in seconds
     #[arg(long, value_name = "S", default_value_t = 120, value_parser = clap::value_parser!(u64).range(1..))]
     timeout: u64,
+    /// How many idle containers run side by side for the items crowd-*
+    #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u16).range(1..=1000))]
+    crowd: u16,
     /// Write everything that was measured to FILE; kept up to date while it runs
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
@@ -264,6 +267,7 @@ fn measure(args: &Args) -> Result<Results> {
             rounds,
             quick: args.quick,
             timeout: Duration::from_secs(args.timeout),
+            crowd: usize::from(args.crowd),
         },
     };
     let start = Instant::now();

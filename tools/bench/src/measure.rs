@@ -1,9 +1,9 @@
 //! Rounds: every item under every runtime in turn, so that what else the machine does hits all of them.
 
-use crate::catalogue::{self, Group, Item};
+use crate::catalogue::{self, Group, Item, Unit};
 use crate::protocol::Line;
 use crate::results::{Measured, Round};
-use crate::runtime::container::{self, Ran};
+use crate::runtime::container::{self, Ran, Running};
 use crate::runtime::stage::Stage;
 use crate::runtime::{Runtime, processes};
 use crate::stats;
@@ -20,6 +20,8 @@ pub struct Plan {
     pub quick: bool,
     /// Longest time of one run.
     pub timeout: Duration,
+    /// How many containers are many.
+    pub crowd: usize,
 }
 
 /// How far the guest's clock and ours may differ: a part of the time, and what waking a reader may take on a busy machine.
@@ -144,25 +146,39 @@ impl Bench<'_> {
         Ok(Round::Value(stats::median(&times).context("no starts")?))
     }
 
-    /// All figures of idle containers come from the same runs; they are given with the first of their items.
+    /// Figures that come from the same runs are given with the first of their items.
     fn idle(
         &mut self,
         item: Item,
         progress: &mut dyn FnMut(usize, &str, &Round),
     ) -> Result<Vec<Measured>> {
-        let items = [
-            catalogue::IDLE_PSS,
-            catalogue::IDLE_LARGEST,
-            catalogue::IDLE_CPU,
-        ];
-        let mut all: [BTreeMap<String, Vec<Round>>; 3] = Default::default();
+        let crowd = [catalogue::CROWD_PSS, catalogue::CROWD_CPU];
+        let (items, count) = if crowd.iter().any(|c| c.name == item.name) {
+            (crowd.to_vec(), self.plan.crowd)
+        } else {
+            let one = [
+                catalogue::IDLE_PSS,
+                catalogue::IDLE_LARGEST,
+                catalogue::IDLE_CPU,
+            ];
+            (one.to_vec(), 1)
+        };
+        let mut all = vec![BTreeMap::<String, Vec<Round>>::new(); items.len()];
         for round in 0..self.plan.rounds.min(3) {
             for turn in 0..self.runtimes.len() {
                 let at = (turn + round) % self.runtimes.len();
-                let figures = self.idle_once(at)?;
-                let name = &self.runtimes[at].name;
-                for (i, (figure, into)) in figures.into_iter().zip(&mut all).enumerate() {
-                    if items[i].name == item.name {
+                let name = &self.runtimes[at].name.clone();
+                let figures = self.idle_once(at, count)?;
+                for (item_of, into) in items.iter().zip(&mut all) {
+                    let figure = match &figures {
+                        Err(why) => Round::Failed(why.clone()),
+                        Ok(figures) => Round::Value(match item_of.unit {
+                            Unit::CpuPercent => figures.cpu,
+                            _ if item_of.name == catalogue::IDLE_LARGEST.name => figures.largest,
+                            _ => figures.pss,
+                        }),
+                    };
+                    if item_of.name == item.name {
                         progress(round, name, &figure);
                     }
                     into.entry(name.clone()).or_default().push(figure);
@@ -176,49 +192,82 @@ impl Bench<'_> {
             .collect())
     }
 
-    #[expect(
-        clippy::cast_precision_loss,
-        reason = "bytes and nanoseconds of a small container"
-    )]
-    fn idle_once(&mut self, at: usize) -> Result<[Round; 3]> {
+    /// Starts so many containers, one after the other, and looks at them once all are idle.
+    fn idle_once(&mut self, at: usize, count: usize) -> Result<Result<Idle, String>> {
         let runtime = &self.runtimes[at];
         let args = ["/bench/guest", "idle"].map(str::to_owned);
-        let bundle = self.stage.bundle(&args)?;
-        let (settle, watch) = if self.plan.quick { (1, 2) } else { (3, 5) };
-        let mut found = None;
-        let look = || -> Vec<processes::Usage> {
-            processes::descendants()
-                .into_iter()
-                .filter_map(processes::usage)
-                // Natively the container is its program; the rest is this tool.
-                .filter(|u| !runtime.is_native() || u.command.starts_with("/bench/guest"))
-                .collect()
+        let mut bundles = Vec::new();
+        let mut all = Vec::new();
+        let mut up = true;
+        for _ in 0..count {
+            let bundle = self.stage.bundle(&args)?;
+            let mut running = Running::start(runtime, &bundle)?;
+            up = running.wait_for_line(self.plan.timeout);
+            bundles.push(bundle);
+            all.push(running);
+            if !up {
+                break;
+            }
+        }
+        let idle = if up {
+            Some(look_at_idle(runtime, count, self.plan.quick))
+        } else {
+            None
         };
-        let ran = container::watch(runtime, &bundle, self.plan.timeout, |_| {
-            std::thread::sleep(Duration::from_secs(settle));
-            let (start, before) = (Instant::now(), look());
-            std::thread::sleep(Duration::from_secs(watch));
-            let after = look();
-            let elapsed = start.elapsed().as_nanos() as f64;
-            let cpu: u64 = after
-                .iter()
-                .filter_map(|a| {
-                    Some(
-                        a.cpu
-                            .saturating_sub(before.iter().find(|b| b.pid == a.pid)?.cpu),
-                    )
-                })
-                .sum();
-            let pss: u64 = after.iter().map(|u| u.pss).sum();
-            let largest = after.iter().map(|u| u.rss).max().unwrap_or(0);
-            found = Some([pss as f64, largest as f64, cpu as f64 / elapsed * 100.0]);
-            true
-        })?;
-        let why = || match ran.trouble() {
-            Some(why) => Round::Failed(why),
-            None => Round::Failed("the container ended by itself".into()),
-        };
-        Ok(found.map_or_else(|| [why(), why(), why()], |f| f.map(Round::Value)))
+        let last = all.pop().context("no containers")?;
+        for running in &mut all {
+            running.stop();
+        }
+        // With the last one goes all that any of them left.
+        let ran = last.finish();
+        drop(all);
+        Ok(idle.ok_or_else(|| {
+            ran.trouble()
+                .unwrap_or_else(|| "the container ended by itself".into())
+        }))
+    }
+}
+
+/// What idle containers cost.
+struct Idle {
+    /// Bytes for each of them.
+    pss: f64,
+    /// Bytes of the largest process.
+    largest: f64,
+    /// Hundredths of a CPU for all of them.
+    cpu: f64,
+}
+
+#[expect(
+    clippy::cast_precision_loss,
+    reason = "bytes and nanoseconds of small containers"
+)]
+fn look_at_idle(runtime: &Runtime, count: usize, quick: bool) -> Idle {
+    let (settle, watch) = if quick { (1, 2) } else { (3, 5) };
+    let look = || -> Vec<processes::Usage> {
+        processes::descendants()
+            .into_iter()
+            .filter_map(processes::usage)
+            // Natively the container is its program; the rest is this tool.
+            .filter(|u| !runtime.is_native() || u.command.starts_with("/bench/guest"))
+            .collect()
+    };
+    std::thread::sleep(Duration::from_secs(settle));
+    let (start, before) = (Instant::now(), look());
+    std::thread::sleep(Duration::from_secs(watch));
+    let (elapsed, after) = (start.elapsed().as_nanos() as f64, look());
+    let cpu: u64 = after
+        .iter()
+        .filter_map(|a| {
+            let earlier = before.iter().find(|b| b.pid == a.pid)?.cpu;
+            Some(a.cpu.saturating_sub(earlier))
+        })
+        .sum();
+    let pss: u64 = after.iter().map(|u| u.pss).sum();
+    Idle {
+        pss: pss as f64 / count as f64,
+        largest: after.iter().map(|u| u.rss).max().unwrap_or(0) as f64,
+        cpu: cpu as f64 / elapsed * 100.0,
     }
 }
 

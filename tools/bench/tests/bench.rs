@@ -80,6 +80,8 @@ fn natively_everything_asked_for_has_a_figure() {
     }
     let dir = TempDir::new("native");
     let items = [
+        "crowd-pss",
+        "idle-largest-rss",
         "null",
         "pipe-4k",
         "tcp-1",

@@ -11,7 +11,7 @@ use nix::unistd::Pid;
 use std::io::{BufRead, BufReader, Read};
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::{Duration, Instant};
 
 /// How long the runtime's own commands may take.
@@ -49,103 +49,130 @@ pub struct Ran {
 
 /// Runs a bundle to its end, or for `limit`.
 pub fn run(runtime: &Runtime, bundle: &Bundle, limit: Duration) -> Result<Ran> {
-    watch(runtime, bundle, limit, |_| false)
+    let mut running = Running::start(runtime, bundle)?;
+    running.wait(limit, |r| r.gone);
+    Ok(running.finish())
 }
 
-/// Runs a bundle until `enough` says so after a line, then kills the container. The callback runs while the container does.
-pub fn watch(
-    runtime: &Runtime,
-    bundle: &Bundle,
-    limit: Duration,
-    mut enough: impl FnMut(&Line) -> bool,
-) -> Result<Ran> {
-    let mut command = runtime.command();
-    command
-        .args(["run", "--bundle"])
-        .arg(&bundle.dir)
-        .arg(&bundle.id)
-        .current_dir(&bundle.dir)
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped());
-    own_session(&mut command);
-    let started = Instant::now();
-    let mut child = command.spawn().with_context(|| runtime.words.join(" "))?;
-    let pid = Pid::from_raw(child.id().cast_signed());
-    let events = listen(&mut child)?;
-    let mut ran = Ran {
-        lines: Vec::new(),
-        junk: Vec::new(),
-        started,
-        ended: None,
-        stderr: String::new(),
-        leftovers: Vec::new(),
-    };
-    wait_on(child, events.0);
-    let deadline = started + limit;
-    let mut gone = false;
-    let mut open = 2;
-    let mut stop = false;
-    while !gone && !stop {
-        let left = deadline.saturating_duration_since(Instant::now());
-        match events.1.recv_timeout(left) {
-            Ok(Event::Line(at, line)) => {
-                stop = enough(&line);
-                ran.lines.push((at, line));
+/// A container that has been started. Whoever starts one finishes it.
+pub struct Running<'a> {
+    runtime: &'a Runtime,
+    id: String,
+    pid: Pid,
+    events: Receiver<Event>,
+    /// The runtime's own process has ended.
+    gone: bool,
+    /// Pipes of its that are still open.
+    pipes: u32,
+    ran: Ran,
+}
+
+impl<'a> Running<'a> {
+    /// Starts the runtime on a bundle.
+    pub fn start(runtime: &'a Runtime, bundle: &Bundle) -> Result<Self> {
+        let mut command = runtime.command();
+        command
+            .args(["run", "--bundle"])
+            .arg(&bundle.dir)
+            .arg(&bundle.id)
+            .current_dir(&bundle.dir)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        own_session(&mut command);
+        let started = Instant::now();
+        let mut child = command.spawn().with_context(|| runtime.words.join(" "))?;
+        let pid = Pid::from_raw(child.id().cast_signed());
+        let (sender, events) = listen(&mut child)?;
+        wait_on(child, sender);
+        let ran = Ran {
+            lines: Vec::new(),
+            junk: Vec::new(),
+            started,
+            ended: None,
+            stderr: String::new(),
+            leftovers: Vec::new(),
+        };
+        Ok(Self {
+            runtime,
+            id: bundle.id.clone(),
+            pid,
+            events,
+            gone: false,
+            pipes: 2,
+            ran,
+        })
+    }
+
+    /// Waits for the first line of the program, for up to `limit`: whether it came.
+    pub fn wait_for_line(&mut self, limit: Duration) -> bool {
+        self.wait(limit, |r| r.gone || !r.ran.lines.is_empty());
+        !self.ran.lines.is_empty()
+    }
+
+    /// Takes events until `done` says so, or for `limit`.
+    fn wait(&mut self, limit: Duration, done: impl Fn(&Self) -> bool) {
+        let deadline = Instant::now() + limit;
+        while !done(self) {
+            let left = deadline.saturating_duration_since(Instant::now());
+            match self.events.recv_timeout(left) {
+                Ok(event) => self.note(event),
+                Err(_) => return,
             }
-            Ok(event) => note(event, &mut ran, &mut gone, &mut open),
-            Err(RecvTimeoutError::Timeout) => stop = true,
-            Err(RecvTimeoutError::Disconnected) => break,
         }
     }
-    if !gone {
-        if runtime.is_native() {
-            let _ = kill(pid, Signal::SIGKILL);
+
+    fn note(&mut self, event: Event) {
+        match event {
+            Event::Line(at, line) => self.ran.lines.push((at, line)),
+            Event::Junk(text) => {
+                if self.ran.junk.len() < 20 {
+                    self.ran.junk.push(text);
+                }
+            }
+            Event::StdoutEnd => self.pipes -= 1,
+            Event::StderrEnd(text) => {
+                self.pipes -= 1;
+                self.ran.stderr = text;
+            }
+            Event::Exit(at, status) => {
+                self.gone = true;
+                self.ran.ended = status.ok().map(|s| (at, s));
+            }
         }
-        end(runtime, &bundle.id);
+    }
+
+    /// Kills the container if it is still there.
+    pub fn stop(&mut self) {
+        if self.gone {
+            return;
+        }
+        if self.runtime.is_native() {
+            let _ = kill(self.pid, Signal::SIGKILL);
+        }
+        end(self.runtime, &self.id);
         // The runtime's own process should follow its container.
-        drain(
-            &events.1,
-            Duration::from_secs(2),
-            &mut ran,
-            &mut gone,
-            &mut open,
-        );
-        if !gone {
-            let _ = kill(pid, Signal::SIGKILL);
-            drain(
-                &events.1,
-                Duration::from_secs(2),
-                &mut ran,
-                &mut gone,
-                &mut open,
-            );
+        self.wait(Duration::from_secs(2), |r| r.gone);
+        if !self.gone {
+            let _ = kill(self.pid, Signal::SIGKILL);
+            self.wait(Duration::from_secs(2), |r| r.gone);
         }
         // It ended, but not by itself.
-        ran.ended = None;
+        self.ran.ended = None;
     }
-    // What is left holds the pipes open; once it has gone, they end.
-    if open > 0 {
-        drain_pipes(
-            &events.1,
-            Duration::from_millis(500),
-            &mut ran,
-            &mut gone,
-            &mut open,
-        );
+
+    /// Ends it if need be, and sees to it that nothing is left. No other container may be running.
+    pub fn finish(mut self) -> Ran {
+        self.stop();
+        // What is left holds the pipes open; once it has gone, they end.
+        self.wait(Duration::from_millis(500), |r| r.pipes == 0);
+        self.ran.leftovers = processes::clear(CLEAR_PATIENCE);
+        self.wait(Duration::from_secs(1), |r| r.pipes == 0);
+        if !self.ran.leftovers.is_empty() {
+            delete(self.runtime, &self.id);
+        }
+        self.ran
     }
-    ran.leftovers = processes::clear(CLEAR_PATIENCE);
-    drain_pipes(
-        &events.1,
-        Duration::from_secs(1),
-        &mut ran,
-        &mut gone,
-        &mut open,
-    );
-    if !ran.leftovers.is_empty() {
-        delete(runtime, &bundle.id);
-    }
-    Ok(ran)
 }
 
 /// A kernel with autogroups (sched(7)) gives each session the same share of the CPUs: runtimes that make a session must not have an
@@ -157,60 +184,6 @@ fn own_session(command: &mut Command) {
             libc::setsid();
             Ok(())
         });
-    }
-}
-
-fn note(event: Event, ran: &mut Ran, gone: &mut bool, open: &mut u32) {
-    match event {
-        Event::Line(at, line) => ran.lines.push((at, line)),
-        Event::Junk(text) => {
-            if ran.junk.len() < 20 {
-                ran.junk.push(text);
-            }
-        }
-        Event::StdoutEnd => *open -= 1,
-        Event::StderrEnd(text) => {
-            *open -= 1;
-            ran.stderr = text;
-        }
-        Event::Exit(at, status) => {
-            *gone = true;
-            ran.ended = status.ok().map(|s| (at, s));
-        }
-    }
-}
-
-/// Takes events until the runtime has ended, or for so long.
-fn drain(
-    events: &Receiver<Event>,
-    limit: Duration,
-    ran: &mut Ran,
-    gone: &mut bool,
-    open: &mut u32,
-) {
-    let deadline = Instant::now() + limit;
-    while !*gone {
-        match events.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
-            Ok(event) => note(event, ran, gone, open),
-            Err(_) => return,
-        }
-    }
-}
-
-/// Takes events until both pipes have ended, or for so long.
-fn drain_pipes(
-    events: &Receiver<Event>,
-    limit: Duration,
-    ran: &mut Ran,
-    gone: &mut bool,
-    open: &mut u32,
-) {
-    let deadline = Instant::now() + limit;
-    while *open > 0 {
-        match events.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
-            Ok(event) => note(event, ran, gone, open),
-            Err(_) => return,
-        }
     }
 }
 
