@@ -72,6 +72,7 @@ impl Thread {
             S_KICK_SEEN,
             S_FUTEX_WAIT,
             S_ASK_ALL,
+            S_SPIN,
         ] {
             region.st32(base + off, 0);
         }

@@ -15,6 +15,8 @@
 //!   come from the worker's own CPU, it passes the spinning on to another
 //!   CPU's worker (one dear wake, then a thousand cheap calls), and stubs never
 //!   spin for a worker of their own CPU.
+//! - A stub spins before a futex wait of the application's while that pays,
+//!   which shows only where the waker runs on another CPU (stub/futex.rs).
 //! - A spin that finds itself preempted means that the CPU has other work: no
 //!   spinning for a while.
 //!
@@ -42,6 +44,9 @@ const GAP_CAP_NS: u64 = 1_000_000;
 const SPIN_MAX_NS: u64 = 300_000;
 /// How long a stub spins for its answer while a worker is hot.
 const STUB_SPIN_NS: u64 = 20_000;
+/// How long a stub looks at a futex word before it sleeps (stub/futex.rs):
+/// somewhat less than what sleeping costs where another CPU has to wake it.
+const FUTEX_SPIN_NS: u64 = 10_000;
 /// Fast events from its own CPU after which a worker passes the spinning on.
 const PASS_AFTER: u32 = 12;
 /// Time that a spin loop's turn cannot take unless the CPU was taken away.
@@ -152,6 +157,10 @@ impl Policy {
         let stub_spin = u32::try_from(clock.cycles(STUB_SPIN_NS)).unwrap_or(u32::MAX);
         doorbell.st32(D_SPIN, stub_spin);
         let may_spin = !no_spin && cpus.len() > 1 && !quota_is_tight(cpus.len());
+        if may_spin {
+            let spin = u32::try_from(clock.cycles(FUTEX_SPIN_NS)).unwrap_or(0);
+            doorbell.st32(D_FUTEX_SPIN, spin);
+        }
         let worker = |cpu| Worker {
             cpu,
             passed: AtomicBool::new(false),

@@ -22,6 +22,9 @@ pub const S_KICK_SEEN: u64 = 0x10;
 
 /// stub, private to it: `MODE_*`, how it was entered.
 pub const S_MODE: u64 = 0x14;
+/// stub, private to it: whether spinning before futex waits has paid, see
+/// stub/futex.rs.
+pub const S_SPIN: u64 = 0x18;
 
 /// stub: `EV_*`.
 pub const S_KIND: u64 = 0x40;
@@ -210,6 +213,9 @@ pub const D_SPIN: u64 = 0x04;
 pub const D_FLAGS: u64 = 0x08;
 /// sentry: the CPU whose worker serves CPUs that have none.
 pub const D_FALLBACK: u64 = 0x0c;
+/// sentry: how long a stub may look at a futex word before it sleeps, in
+/// cycles; 0: not at all.
+pub const D_FUTEX_SPIN: u64 = 0x10;
 /// sentry: a line per CPU, `DS_*` in its first word.
 pub const D_CPU: u64 = 0x40;
 pub const D_CPU_STRIDE: u64 = 0x40;

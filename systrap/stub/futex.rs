@@ -126,7 +126,7 @@ pub fn sleep(slot: u64, frame: u64, nr: u64, args: [u64; 6]) -> Futex {
     {
         // The kernel reports a fault below.
         let seen = load32(uaddr);
-        if seen & FAULTED == 0 && seen as u32 != val as u32 {
+        if seen & FAULTED == 0 && (seen as u32 != val as u32 || changes(slot, uaddr, val as u32)) {
             return done(frame, -(EAGAIN as i64));
         }
     }
@@ -144,4 +144,47 @@ pub fn sleep(slot: u64, frame: u64, nr: u64, args: [u64; 6]) -> Futex {
         }
         Some(r) => done(frame, r),
     }
+}
+
+/// At most 2^this waits go by without a spin after one that didn't pay.
+const LEVEL_MAX: u32 = 8;
+
+/// Looks at the word for a while: true if it is not `val` any more.
+///
+/// It pays where another CPU changes the word soon: a host wait and its end
+/// cost some microseconds, and tens of them if an idle CPU has to be woken.
+/// Where the other thread needs this CPU it only delays it. So each thread
+/// learns: after every spin in vain twice as many waits go by without one. A
+/// program that wakes without a change of the word sees a thread that came to
+/// sleep a little later.
+#[inline(never)]
+fn changes(slot: u64, uaddr: u64, val: u32) -> bool {
+    // How many waits go by without a spin, and the logarithm of the next such
+    // number.
+    let state = ld32(slot + S_SPIN);
+    let (skip, level) = (state >> 8, state & 0xff);
+    if skip != 0 {
+        st32(slot + S_SPIN, state - 0x100);
+        return false;
+    }
+    let budget = ld32(DOORBELL + D_FUTEX_SPIN) as u64;
+    if budget == 0 {
+        return false;
+    }
+    let start = rdtsc();
+    while rdtsc() - start < budget {
+        let mut i = 0;
+        while i < 8 {
+            pause();
+            // A fault is the kernel's to report.
+            if load32(uaddr) != val as u64 {
+                st32(slot + S_SPIN, level / 2);
+                return true;
+            }
+            i += 1;
+        }
+    }
+    let level = if level < LEVEL_MAX { level + 1 } else { LEVEL_MAX };
+    st32(slot + S_SPIN, 1 << (8 + level) | level);
+    false
 }
