@@ -99,8 +99,8 @@ syscalls! {
     CHROOT => sync path::chroot(0) Full;
     GETCWD => sync path::getcwd(0 1) Full;
     UMASK => sync path::umask(0) Full;
-    MOUNT => sync mount::mount(0 1 2 3 4) Partial("tmpfs, proc, devpts, binds, moves, remounts; mounts are private: MS_SHARED is EINVAL");
-    UMOUNT2 => sync mount::umount2(0 1) Partial("no MNT_EXPIRE (EINVAL)");
+    MOUNT => sync mount::mount(0 1 2 3 4) Partial("tmpfs, ramfs, proc, sysfs, cgroup2, devpts, mqueue, binds, moves, remounts, propagation; no file systems on devices or of the network (ENODEV)");
+    UMOUNT2 => sync mount::umount2(0 1) Full;
     PIVOT_ROOT => sync mount::pivot_root(0 1) Full;
     UNSHARE => sync mount::unshare(0) Partial("CLONE_FILES, CLONE_FS, CLONE_NEWNS; other namespaces are EINVAL");
     STAT => sync attr::stat(0 1) Full;
