@@ -362,7 +362,7 @@ mod tests {
             .contains("together")
         );
         assert!(
-            complaint(|c| c["hooks"] = json!({"prestart":[{"path":"/x"}]}))
+            complaint(|c| c["hooks"] = json!({"prestart":[{"path":"x"}]}))
                 .contains("hooks.prestart")
         );
         assert!(
