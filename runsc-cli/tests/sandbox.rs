@@ -14,6 +14,39 @@ fn root() -> bool {
     nix::unistd::geteuid().is_root()
 }
 
+/// A number that the debug log ends with.
+fn counter(log: &str, name: &str) -> u64 {
+    let at = log
+        .rfind(&format!(" {name}: "))
+        .unwrap_or_else(|| panic!("no {name} in {log}"));
+    let digits = &log[at + name.len() + 3..];
+    let end = digits.find(|c: char| !c.is_ascii_digit());
+    digits[..end.unwrap_or(digits.len())].parse().unwrap()
+}
+
+#[test]
+fn repeated_calls_come_without_a_signal() {
+    for (patching, calls) in [("on", 4000), ("off", 400)] {
+        let output = runsc()
+            .args(["--debug", "--syscall-patching", patching, "do", "--", "dd"])
+            .args(["if=/dev/zero", "of=/dev/null", "bs=1", "status=none"])
+            .arg(format!("count={}", calls / 2))
+            .output()
+            .unwrap();
+        assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+        let log = stderr(&output);
+        let (signals, fast) = (counter(&log, "sigsys"), counter(&log, "fast_calls"));
+        let patched = counter(&log, "patched");
+        if patching == "on" {
+            // At most some sites of a libc can't be rewritten.
+            assert!(patched >= 2 && fast > calls - 100, "{log}");
+            assert!(signals < 1000, "{log}");
+        } else {
+            assert!(patched == 0 && fast == 0 && signals > calls, "{log}");
+        }
+    }
+}
+
 // ---- status ----
 
 #[test]

@@ -198,7 +198,7 @@ impl Mm {
         self.forget(old);
         let mut thread = cx.thread.lock();
         for act in acts {
-            if let Some(span) = act.replaces() {
+            for span in act.replaces() {
                 self.space.forget_code(span.start, span.end);
             }
             if !act.push(&mut thread.actions()) {

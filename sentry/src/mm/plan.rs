@@ -78,15 +78,24 @@ impl Act {
 }
 
 impl Act {
-    /// The range whose pages it takes away, if it does.
-    pub fn replaces(&self) -> Option<Span> {
-        match self {
+    /// The ranges whose pages it takes away.
+    pub fn replaces(&self) -> impl Iterator<Item = Span> {
+        let (one, other) = match self {
             Self::MapAnon { span, .. } | Self::MapFd { span, .. } | Self::Unmap { span } => {
-                Some(*span)
+                (Some(*span), None)
             }
-            Self::Remap { from, .. } => Some(*from),
-            _ => None,
-        }
+            Self::Remap {
+                from,
+                new_len,
+                flags,
+                to,
+            } => {
+                let fixed = flags & libc::MREMAP_FIXED != 0;
+                (Some(*from), fixed.then(|| Span::at(*to, *new_len)))
+            }
+            _ => (None, None),
+        };
+        one.into_iter().chain(other)
     }
 }
 
