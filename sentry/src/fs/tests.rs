@@ -850,3 +850,41 @@ fn a_single_host_file_can_be_mounted() {
         std::fs::write(&path, "host").unwrap();
     }
 }
+
+#[test]
+fn host_files_are_not_left_open_for_writing() {
+    let w = World::host(Sharing::Exclusive);
+    std::fs::copy("/bin/true", w.below().join("copied")).unwrap();
+    let run = |name: &str| {
+        for _ in 0..100 {
+            let done = std::process::Command::new(w.below().join(name)).status();
+            match done {
+                // A fork of another test may hold the descriptor until it executes something.
+                Err(e) if e.raw_os_error() == Some(libc::ETXTBSY) => {
+                    std::thread::sleep(std::time::Duration::from_millis(20));
+                }
+                done => return done,
+            }
+        }
+        Err(std::io::Error::from_raw_os_error(libc::ETXTBSY))
+    };
+    // Opened for writing, read, written: then the host can execute it.
+    w.write("/made", "#!/bin/true\n").unwrap();
+    w.open("/copied", RW).unwrap();
+    w.read("/made").unwrap();
+    names::mknod(
+        &w.env,
+        &At::Cwd,
+        b"/node",
+        libc::S_IFREG | 0o755,
+        Dev::default(),
+    )
+    .unwrap();
+    std::fs::write(w.below().join("node"), "#!/bin/true\n").unwrap();
+    for name in ["made", "copied", "node"] {
+        let path = w.below().join(name);
+        let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+        std::fs::set_permissions(&path, mode).unwrap();
+        assert!(run(name).unwrap().success(), "{name}");
+    }
+}

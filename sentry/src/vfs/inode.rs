@@ -120,6 +120,9 @@ pub trait Inode: Any + Send + Sync {
         Err(Errno::EPERM)
     }
 
+    /// It was made by mknod(2): nobody is about to open it.
+    fn made_only(&self) {}
+
     /// symlink(2). The mode in `node` is 0777.
     fn symlink(&self, _name: &[u8], _target: &[u8], _node: &NewNode) -> Result<InodeRef> {
         Err(Errno::EPERM)

@@ -107,6 +107,7 @@ pub fn mknod(env: &Env<'_>, at: &At, path: &[u8], mode: u32, rdev: Dev) -> Resul
     let rdev = if is_device { rdev } else { Dev::default() };
     let node = new_node(env, &dir, kind | (mode & 0o7777), rdev)?;
     let dentry = create_in(&dir, &name, |inode| inode.create(&name, &node))?;
+    dentry.inode().made_only();
     Ok(dir.with(dentry))
 }
 

@@ -694,6 +694,11 @@ impl Inode for HostInode {
         self.make(name, node)
     }
 
+    fn made_only(&self) {
+        let gone = self.handles.lock().write.take();
+        drop(gone);
+    }
+
     fn symlink(&self, name: &[u8], target: &[u8], node: &NewNode) -> Result<InodeRef> {
         self.make_symlink(name, target, node)
     }
