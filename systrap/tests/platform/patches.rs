@@ -31,6 +31,8 @@ tests!(
     unmapped_trampolines_end_the_process,
     forged_words_end_nothing_else,
     what_cannot_be_rewritten_stays,
+    an_application_may_write_its_text,
+    other_text_in_the_same_place_is_new,
 );
 
 code!(site_numbered, "2:", "mov eax, 1000", "syscall", "jmp 2b");
@@ -1057,4 +1059,59 @@ fn what_cannot_be_rewritten_stays() {
     call(vm.go(&mut p));
     call(vm.go(&mut p));
     assert_eq!(vm.platform.counters().fast_calls, 2);
+}
+
+fn an_application_may_write_its_text() {
+    let mut vm = Vm::patching();
+    let mut p = vm.start(site_moved());
+    patched(&mut vm, &mut p);
+    call(vm.answer(&mut p, 0));
+    call(vm.answer(&mut p, 0));
+    assert_eq!(vm.platform.counters().fast_calls, 1);
+    // It can't be written now, then it can, and is the application's.
+    assert_eq!(p.space.write(CODE, &[0x90]), 0);
+    assert!(p.thread.actions().mprotect(CODE, 0x1000, RWX));
+    p.thread.set_return(0);
+    assert_eq!(call(vm.go(&mut p)).0, 1001);
+    p.put(CODE, site_moved());
+    for _ in 0..3 {
+        // As it was loaded: it traps.
+        assert_eq!(call(vm.answer(&mut p, 0)).0, 1000);
+        assert_eq!(p.thread.regs().rip, CODE + 11);
+        assert_eq!(vm.patch(&mut p), None);
+        assert_eq!(call(vm.answer(&mut p, 0)).0, 1001);
+    }
+    assert_eq!(vm.platform.counters().fast_calls, 1);
+}
+
+code!(site_illegal, "2:", "mov eax, 1004", "syscall", "jmp 2b");
+
+fn other_text_in_the_same_place_is_new() {
+    let mut vm = Vm::patching();
+    let mut p = vm.start(site_moved());
+    patched(&mut vm, &mut p);
+    call(vm.answer(&mut p, 0));
+    call(vm.answer(&mut p, 0));
+    let at_site = p.thread.regs();
+    assert!(p.thread.actions().mmap_anon(CODE, 0x1000, RWX, 0));
+    p.space.forget_code(CODE, CODE + 0x1000);
+    assert_eq!(vm.perform(&mut p), Event::Parked);
+    // An instruction that isn't one where the old call ended.
+    p.put(CODE + 11, &[0x06, 0x06]);
+    p.thread.set_regs(&at_site);
+    match vm.go(&mut p) {
+        Event::Fault { signo, .. } => assert_eq!(signo, libc::SIGILL),
+        other => panic!("{other:?}"),
+    }
+    assert_eq!(p.thread.regs().rip, CODE + 11);
+    // Its own sites are rewritten in their turn.
+    p.put(CODE, site_illegal());
+    let mut r = p.thread.regs();
+    r.rip = CODE;
+    p.thread.set_regs(&r);
+    assert_eq!(call(vm.go(&mut p)).0, 1004);
+    assert_eq!(vm.patch(&mut p), Some(Patched::Queued));
+    let before = vm.platform.counters().fast_calls;
+    assert_eq!(call(vm.answer(&mut p, 0)).0, 1004);
+    assert_eq!(vm.platform.counters().fast_calls, before + 1);
 }
