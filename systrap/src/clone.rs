@@ -73,6 +73,7 @@ impl Thread {
             S_FUTEX_WAIT,
             S_ASK_ALL,
             S_SPIN,
+            S_OWN,
         ] {
             region.st32(base + off, 0);
         }

@@ -25,6 +25,10 @@ pub struct Options {
     /// its process, so that it enters the stub without a signal. None: never.
     /// Needs FSGSBASE; without, nothing is rewritten.
     pub patch_after: Option<u32>,
+    /// Have stubs show now and then, as a `Syscall` event, a trapped call that
+    /// they could answer themselves ([`crate::Thread::is_shown`]), so that its
+    /// site can be rewritten too.
+    pub show_own_calls: bool,
 }
 
 /// All stub processes of one sandbox. Send + Sync; used as `Arc<Platform>`.

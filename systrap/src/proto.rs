@@ -25,6 +25,8 @@ pub const S_MODE: u64 = 0x14;
 /// stub, private to it: whether spinning before futex waits has paid, see
 /// stub/futex.rs.
 pub const S_SPIN: u64 = 0x18;
+/// stub, private to it: trapped calls that it could answer itself.
+pub const S_OWN: u64 = 0x1c;
 
 /// stub: `EV_*`.
 pub const S_KIND: u64 = 0x40;
@@ -139,6 +141,9 @@ pub const EV_FUTEX_INT: u32 = 4;
 pub const EV_PARKED: u32 = 5;
 /// A kick was noticed while in the stub.
 pub const EV_KICK: u32 = 6;
+/// As `EV_SIGNAL` with SIGSYS, for a call that the stub could answer itself: so
+/// that the Sentry sees where it traps.
+pub const EV_SHOWN: u32 = 8;
 /// A call that `RF_OWN_CALL` was for, and that isn't the stub's after all.
 pub const EV_HANDED_BACK: u32 = 7;
 
@@ -225,6 +230,8 @@ pub const DOORBELL_LEN: u64 = 0x1_0000;
 
 /// rdfsbase and kin may be used.
 pub const DF_FSGSBASE: u32 = 1;
+/// Call sites are rewritten: show some of those that stubs answer themselves.
+pub const DF_SHOW: u32 = 2;
 
 /// No worker on this CPU.
 pub const DS_NONE: u32 = 0;

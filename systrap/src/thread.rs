@@ -60,6 +60,8 @@ pub struct Thread {
     /// An event that the stub has no part in.
     instead: Option<Event>,
     handed_back: bool,
+    /// The stub could have answered the call itself.
+    shown: bool,
 }
 
 /// How a frame from a patched call site becomes one as of a signal.
@@ -104,6 +106,7 @@ impl Thread {
             kept: None,
             instead: None,
             handed_back: false,
+            shown: false,
         }
     }
 
@@ -235,7 +238,11 @@ impl Thread {
             None => false,
         };
         self.handed_back = false;
-        let kind = self.ld32(S_KIND);
+        let mut kind = self.ld32(S_KIND);
+        self.shown = kind == EV_SHOWN;
+        if self.shown {
+            kind = EV_SIGNAL;
+        }
         let signo = self.ld32(S_SIGNO);
         let count = if kind == EV_SIGNAL {
             u64::from(self.ld32(S_PF_COUNT))
@@ -534,6 +541,12 @@ impl Thread {
     /// Whether the call of the last event was given back by the stub after `resume_own_call`.
     pub fn handed_back(&self) -> bool {
         self.handed_back
+    }
+
+    /// Whether the stub could have answered the call of the last event itself, and only shows where it traps: for
+    /// `resume_own_call`, once `trap_site` has been looked at.
+    pub fn is_shown(&self) -> bool {
+        self.shown
     }
 
     /// Has the stub hand over every call, those that it could answer itself included (see `resume_own_call`).

@@ -116,6 +116,7 @@ fn run(start: Start) -> Result<ExitStatus> {
     nix::unistd::chdir("/").map_err(|e| failed("enter the host's root", e))?;
     let options = systrap::Options {
         patch_after: common.patching.then_some(PATCH_AFTER),
+        show_own_calls: true,
         ..systrap::Options::default()
     };
     let platform = systrap::Platform::new(&options).map_err(|e| failed("start the platform", e))?;

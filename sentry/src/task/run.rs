@@ -147,7 +147,7 @@ async fn handle(cx: &Cx, event: Option<Event>) -> Step {
         {
             return step;
         }
-        return Step::Next(syscall(cx, nr, args, arch).await);
+        return syscall(cx, nr, args, arch).await;
     }
     Step::Next(handle_other(cx, event))
 }
@@ -166,22 +166,32 @@ async fn filtered(cx: &Cx, nr: u64, args: &[u64; 6], arch: Arch) -> Option<Step>
         Verdict::Trapped => return Some(Step::Next(Next::Resume)),
         Verdict::Exit(status) => return Some(Step::Next(Next::Exit(status))),
     }
+    // Or the stub's own, which it was told to ask about first.
+    if is_stubs(nr, arch) {
+        Some(own_call(cx, nr).await)
+    } else {
+        None
+    }
+}
+
+/// Whether the stub makes the call.
+fn is_stubs(nr: u64, arch: Arch) -> bool {
     use arch::nr::{FUTEX, FUTEX_REQUEUE, FUTEX_WAITV, FUTEX_WAKE, SCHED_YIELD};
-    if arch != Arch::X86_64
-        || !matches!(
+    arch == Arch::X86_64
+        && matches!(
             nr,
             FUTEX | FUTEX_WAITV | FUTEX_WAKE..=FUTEX_REQUEUE | SCHED_YIELD
         )
-    {
-        return None;
-    }
-    // The stub's own, which it was told to ask about first.
+}
+
+/// Gives such a call back to the stub.
+async fn own_call(cx: &Cx, nr: u64) -> Step {
     match run_stub(cx, Thread::resume_own_call).await {
-        Some(event) => Some(Step::Event(event)),
+        Some(event) => Step::Event(event),
         None => {
             // A signal came first: the call is made once it has been looked at.
             cx.pending_restart.set((Errno::ERESTARTNOINTR, nr));
-            Some(Step::Next(Next::Resume))
+            Step::Next(Next::Resume)
         }
     }
 }
@@ -241,11 +251,17 @@ fn handle_other(cx: &Cx, event: Event) -> Next {
     }
 }
 
-async fn syscall(cx: &Cx, nr: u64, args: [u64; 6], arch: Arch) -> Next {
+async fn syscall(cx: &Cx, nr: u64, args: [u64; 6], arch: Arch) -> Step {
     cx.kernel().counters.syscall(nr);
-    let site = cx.thread.lock().trap_site();
+    let (site, shown) = {
+        let thread = cx.thread.lock();
+        (thread.trap_site(), thread.is_shown())
+    };
     if let Some(site) = site {
         cx.task.mm().patch(cx, site).await;
+    }
+    if shown && is_stubs(nr, arch) {
+        return own_call(cx, nr).await;
     }
     let trace = crate::strace::enter(cx, nr, &args);
     let result = match arch {
@@ -260,11 +276,11 @@ async fn syscall(cx: &Cx, nr: u64, args: [u64; 6], arch: Arch) -> Next {
     if cx.task.interrupted()
         && let Some(status) = cx.task.exit_request()
     {
-        return Next::Exit(status);
+        return Step::Next(Next::Exit(status));
     }
     cx.answered.set(nr, &args);
     finish(cx, nr, result);
-    Next::Resume
+    Step::Next(Next::Resume)
 }
 
 /// Output that could not be written. The VMA map had said that it could: the application raced with itself, or a file has
