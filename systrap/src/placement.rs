@@ -149,7 +149,7 @@ impl Core {
     /// their CPU back when that lasts.
     pub(crate) fn crowded(&self, busy: u32) -> bool {
         let p = &self.placement;
-        if (busy as usize) < self.policy.workers() {
+        if (busy as usize) < self.policy.workers() || self.policy.calls_dominate() {
             p.crowded.store(0, Ordering::Relaxed);
             return false;
         }

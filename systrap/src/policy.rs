@@ -40,6 +40,8 @@ use crate::sys;
 const GAP_MAX_NS: u64 = 75_000;
 /// No gap counts for more: one long pause must not outweigh many short gaps.
 const GAP_CAP_NS: u64 = 1_000_000;
+/// A gap that is smaller than a hand-over on the same CPU.
+const GAP_DOMINATED_NS: u64 = 5_000;
 /// A spin lasts at most this long: a fork or an exec between many short calls.
 const SPIN_MAX_NS: u64 = 300_000;
 /// How long a stub spins for its answer while a worker is hot.
@@ -187,6 +189,12 @@ impl Policy {
 
     pub fn cycles(&self, ns: u64) -> u64 {
         self.clock.cycles(ns)
+    }
+
+    /// Whether calls come so fast that a CPU is better spent on answering them than on the application: below this gap
+    /// a hand-over on the same CPU costs more than the work between two calls.
+    pub fn calls_dominate(&self) -> bool {
+        self.gap.load(Ordering::Relaxed) < self.clock.cycles(GAP_DOMINATED_NS)
     }
 
     /// The CPU of the hot worker.

@@ -89,6 +89,8 @@ pub struct Task {
     pub(crate) in_user: AtomicBool,
     /// Something is to be done before the application goes on: a signal, a stop, an exit.
     pub(crate) attention: AtomicBool,
+    /// What the stub answers getpid(2) and its like with is not what holds now. Set by the task itself.
+    pub(crate) identity_stale: AtomicBool,
     /// The mask is a temporary one (`TaskSignals::saved_mask` may be there). Only the task itself reads and sets it.
     pub(crate) temporary_mask: AtomicBool,
     /// trapno, error code and address of the last fault, for the handler's frame.
@@ -150,6 +152,7 @@ impl Task {
             kicker: Mutex::new(None),
             in_user: AtomicBool::new(false),
             attention: AtomicBool::new(false),
+            identity_stale: AtomicBool::new(true),
             temporary_mask: AtomicBool::new(false),
             last_fault: Mutex::new(None),
             pdeath_signal: AtomicI32::new(0),
@@ -222,6 +225,7 @@ impl Task {
     /// Replaces the credentials (commit_creds). Who becomes another, or may do more, can't be looked into any longer, and has
     /// no parent death signal.
     pub(crate) fn set_creds(&self, new: Creds) {
+        self.identity_stale.store(true, Ordering::Relaxed);
         let old = self.creds();
         let ids = |c: &Creds| (c.euid, c.egid, c.fsuid, c.fsgid);
         if ids(&old) != ids(&new) || new.permitted & !old.permitted != 0 {
@@ -230,6 +234,19 @@ impl Task {
             self.pdeath_signal.store(0, Ordering::Relaxed);
         }
         *self.creds.lock() = Arc::new(new);
+    }
+
+    /// What the stub may answer identity calls with; nothing while each call is to be seen.
+    pub(crate) fn identity(&self) -> Option<systrap::Identity> {
+        let creds = self.creds();
+        (!crate::strace::on()).then(|| systrap::Identity {
+            pid: self.group.pid.cast_unsigned(),
+            tid: self.tid().cast_unsigned(),
+            uid: creds.uid,
+            euid: creds.euid,
+            gid: creds.gid,
+            egid: creds.egid,
+        })
     }
 
     /// CPUs that it may run on, one bit each.

@@ -85,6 +85,10 @@ async fn run_stub(cx: &Cx, go: impl Fn(&mut Thread)) -> Option<Event> {
             cell.take_trapped();
             let mut thread = cx.thread.lock();
             acts = !thread.actions().is_empty();
+            if task.identity_stale.load(Ordering::Relaxed) {
+                task.identity_stale.store(false, Ordering::Relaxed);
+                thread.set_identity(task.identity().as_ref());
+            }
             go(&mut thread);
             drop(thread);
             resumed = true;
