@@ -44,7 +44,7 @@ impl Thread {
             r10: greg(F_R10),
             r9: greg(F_R9),
             r8: greg(F_R8),
-            rax: greg(F_RAX),
+            rax: self.ret.unwrap_or_else(|| greg(F_RAX)),
             rcx: rip,
             rdx: greg(F_RDX),
             rsi: greg(F_RSI),
@@ -82,6 +82,8 @@ impl Thread {
         if self.full == Full::No {
             let r = self.fast_regs();
             let frame = self.frame;
+            self.ret = None;
+            self.st64(frame + F_RAX, r.rax);
             let slot = REGION + self.base;
             // sa_restorer's place is not used: the stub returns by hand.
             self.st64(frame + F_UC, UC_FLAGS);

@@ -5,13 +5,13 @@
 //! One cache line per writer. "stub" lines are hostile to the Sentry, which
 //! reads each word once per decision; "sentry" lines are what the stub obeys
 //! (the application can overwrite them too, but only fools itself).
+//! A call of a patched site takes four lines each way: the pending word, the
+//! state with the answer, the event, the arguments.
 
 #![allow(dead_code)] // either compilation uses only its half
 
 // ---- a slot, offsets from its start -----------------------------------
 
-/// The futex word of the hand-over, `ST_*`; written by both.
-pub const S_STATE: u64 = 0x00;
 /// Kernel-written (CLONE_CHILD_SETTID and CLEARTID): the host thread's id,
 /// 0 once it is dead. Meaningless for a process's first thread.
 pub const S_TID: u64 = 0x08;
@@ -44,9 +44,15 @@ pub const S_ARG0: u64 = 0x60;
 pub const S_ARG1: u64 = 0x68;
 /// stub: prefetch entries used.
 pub const S_PF_COUNT: u64 = 0x70;
+/// stub: `S_MODE` at the time.
+pub const S_ENTERED: u64 = 0x74;
+/// stub: number of the call, if `MODE_FAST`. Its arguments are in `S_ARGS`, so
+/// that the frame's lines can stay where they are.
+pub const S_NR: u64 = 0x78;
 
-/// sentry: `RF_*`.
-pub const S_FLAGS: u64 = 0x80;
+/// The futex word of the hand-over, `ST_*`; written by both. Whoever waits for
+/// the answer gets it with the same line.
+pub const S_STATE: u64 = 0x80;
 /// sentry: entries of the action list, and where it starts in the slot.
 pub const S_ACTIONS: u64 = 0x84;
 pub const S_ACTIONS_OFF: u64 = 0x88;
@@ -59,20 +65,24 @@ pub const S_NEW_GS: u64 = 0x98;
 /// this thread may take them from the control socket.
 pub const S_FDS: u64 = 0xa0;
 pub const S_FD_TICKET: u64 = 0xa4;
-/// sentry: where a fork child's or new thread's first frame is.
-pub const S_START_FRAME: u64 = 0xa8;
+/// sentry: `RF_*`.
+pub const S_FLAGS: u64 = 0xa8;
 /// sentry: a kick could not be sent; report it before the application runs.
 pub const S_KICK_WANTED: u64 = 0xac;
 /// sentry: 1 to be asked about every call, the stub's own included.
 pub const S_ASK_ALL: u64 = 0xb0;
-/// sentry: `MAGIC` in slots that patched call sites may enter by, and the
-/// address of the frame that the entry fills.
-pub const S_MAGIC: u64 = 0xb4;
-pub const S_FAST_FRAME: u64 = 0xb8;
+/// sentry: what the call returns, if `RF_RET`.
+pub const S_RET: u64 = 0xb8;
 
 /// sentry: identity cache; valid flag, then pid, tid, uid, euid, gid, egid.
 pub const S_ID_VALID: u64 = 0xc0;
 pub const S_ID: u64 = 0xc4;
+/// sentry: where a fork child's or new thread's first frame is.
+pub const S_START_FRAME: u64 = 0xdc;
+/// sentry: `MAGIC` in slots that patched call sites may enter by, and the
+/// address of the frame that the entry fills.
+pub const S_MAGIC: u64 = 0xe0;
+pub const S_FAST_FRAME: u64 = 0xe8;
 
 /// stub: prefetch entries {addr u64, len u32, off u32}.
 pub const S_PF: u64 = 0x100;
@@ -82,6 +92,9 @@ pub const S_WB: u64 = 0x200;
 pub const WB_MAX: u64 = 32;
 /// Size of one of either.
 pub const ENTRY: u64 = 16;
+
+/// stub: arguments of a call, if `MODE_FAST`: six u64.
+pub const S_ARGS: u64 = 0x4c0;
 
 /// The copy window: prefetched input, action list, output.
 pub const S_WINDOW: u64 = 0xc00;
@@ -161,6 +174,8 @@ pub const RF_OWN_CALL: u32 = 16;
 pub const RF_FULL: u32 = 32;
 /// … and save the FPU state in it first.
 pub const RF_XSAVE: u32 = 64;
+/// `S_RET` goes to the frame's `rax`.
+pub const RF_RET: u32 = 128;
 
 // ---- actions -----------------------------------------------------------------
 

@@ -46,6 +46,7 @@ impl Thread {
         let frame = self.frame;
         self.complete_for(r);
         self.rip_set = true;
+        self.ret = None;
         for (off, v) in [
             (F_R15, r.r15),
             (F_R14, r.r14),
@@ -82,7 +83,11 @@ impl Thread {
 
     /// Sets `rax`.
     pub fn set_return(&mut self, rax: u64) {
-        self.st64(self.frame + F_RAX, rax);
+        if self.fast && self.full == Full::No {
+            self.ret = Some(rax);
+        } else {
+            self.st64(self.frame + F_RAX, rax);
+        }
     }
 
     /// The FPU state of the trapped frame in the layout of a signal frame's

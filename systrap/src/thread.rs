@@ -47,6 +47,8 @@ pub struct Thread {
     pub(crate) gs_base: u64,
     /// The frame has no FPU state: it is from a patched call site.
     pub(crate) fast: bool,
+    /// What the call returns, of a frame that is `fast`.
+    pub(crate) ret: Option<u64>,
     /// What makes it a whole one at the next resume.
     pub(crate) full: Full,
     /// The frame's `rip` was set by us.
@@ -99,6 +101,7 @@ impl Thread {
             fs_base: 0,
             gs_base: 0,
             fast: false,
+            ret: None,
             full: Full::No,
             rip_set: false,
             unsure: None,
@@ -234,10 +237,11 @@ impl Thread {
         self.full = Full::No;
         self.rip_set = false;
         self.fast = match self.space.core.patching() {
-            Some(shape) => frame == shape.frame.into() && self.ld32(S_MODE) == MODE_FAST,
+            Some(shape) => frame == shape.frame.into() && self.ld32(S_ENTERED) == MODE_FAST,
             None => false,
         };
         self.handed_back = false;
+        self.ret = None;
         let mut kind = self.ld32(S_KIND);
         self.shown = kind == EV_SHOWN;
         if self.shown {
@@ -327,6 +331,13 @@ impl Thread {
 
     /// Number, architecture and arguments of a trapped call.
     fn call(&self) -> Result<(u64, Arch, [u64; 6]), &'static str> {
+        if self.fast {
+            let nr = i64::from(self.ld32(S_NR).cast_signed()).cast_unsigned();
+            let x32 = nr & X32_BIT != 0 && nr >> 31 == 0;
+            let arch = if x32 { Arch::X32 } else { Arch::X86_64 };
+            let args = [0, 8, 16, 24, 32, 40].map(|off| self.ld64(S_ARGS + off));
+            return Ok((nr, arch, args));
+        }
         let greg = |off| self.ld64(self.frame + off);
         let low = |off| greg(off) & 0xffff_ffff;
         let nr = i64::from(self.ld32(self.frame + F_SI_SYSCALL).cast_signed()).cast_unsigned();
@@ -394,7 +405,14 @@ impl Thread {
             Full::Live => RF_FULL | RF_XSAVE,
             Full::Given => RF_FULL,
         };
-        self.st32(S_FLAGS, flags | self.flags | full);
+        let ret = match self.ret.take() {
+            Some(rax) => {
+                self.st64(S_RET, rax);
+                RF_RET
+            }
+            None => 0,
+        };
+        self.st32(S_FLAGS, flags | self.flags | full | ret);
         if self.flags & RF_SET_FS != 0 {
             self.st64(S_NEW_FS, self.fs_base);
         }

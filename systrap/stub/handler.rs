@@ -163,6 +163,18 @@ pub fn publish(slot: u64, kind: u32, signo: u32, frame: u64) {
     st32(slot + S_SIGNO, signo);
     st32(slot + S_FRAME, (frame - slot) as u32);
     st32(slot + S_CPU, cpu());
+    let mode = ld32(slot + S_MODE);
+    st32(slot + S_ENTERED, mode);
+    if mode == MODE_FAST {
+        st32(slot + S_NR, ld32(frame + F_SI_SYSCALL));
+        let args = slot + S_ARGS;
+        st64(args, ld64(frame + F_RDI));
+        st64(args + 8, ld64(frame + F_RSI));
+        st64(args + 16, ld64(frame + F_RDX));
+        st64(args + 24, ld64(frame + F_R10));
+        st64(args + 32, ld64(frame + F_R8));
+        st64(args + 40, ld64(frame + F_R9));
+    }
     if ld32(DOORBELL + D_FLAGS) & DF_FSGSBASE != 0 {
         let (fs, gs): (u64, u64);
         // SAFETY: FSGSBASE is there.
@@ -196,6 +208,9 @@ pub fn answered(slot: u64, frame: u64) -> u64 {
             die(SIGKILL);
         }
         let flags = ld32(slot + S_FLAGS);
+        if flags & RF_RET != 0 {
+            st64(frame + F_RAX, ld64(slot + S_RET));
+        }
         // Whatever else happens: what is published next has them.
         if flags & (RF_SET_FS | RF_SET_GS) != 0 {
             set_bases(slot, flags);
