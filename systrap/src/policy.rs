@@ -45,7 +45,7 @@ const GAP_DOMINATED_NS: u64 = 5_000;
 /// A spin lasts at most this long: a fork or an exec between many short calls.
 const SPIN_MAX_NS: u64 = 300_000;
 /// How long a stub spins for its answer while a worker is hot.
-const STUB_SPIN_NS: u64 = 20_000;
+const STUB_SPIN_NS: u64 = 100_000;
 /// How long a stub looks at a futex word before it sleeps (stub/futex.rs):
 /// somewhat less than what sleeping costs where another CPU has to wake it.
 const FUTEX_SPIN_NS: u64 = 10_000;
