@@ -227,11 +227,20 @@ impl ThreadGroup {
         self.running().map_or(0, cpu_time)
     }
 
-    /// Its own usage up to now. Context switches of threads that have ended are missing as long as the process lives.
-    pub fn own_usage(&self) -> Rusage {
+    /// Its own CPU time and faults up to now.
+    fn own_times(&self) -> Rusage {
         let mut own = self.usage.lock().own.total();
         if let Some(pid) = self.running() {
-            let mut now = live(pid, "stat", cpu_time(pid));
+            add_usage(&mut own, &live(pid, "stat", cpu_time(pid)));
+        }
+        own
+    }
+
+    /// Its own usage up to now. Context switches of threads that have ended are missing as long as the process lives.
+    pub fn own_usage(&self) -> Rusage {
+        let mut own = self.own_times();
+        if let Some(pid) = self.running() {
+            let mut now = Rusage::default();
             for task in self.threads() {
                 let Some(tid) = task.host_tid() else { continue };
                 let (rss, voluntary, involuntary) = status_of(pid, &format!("task/{tid}/status"));
@@ -244,18 +253,23 @@ impl ThreadGroup {
         own
     }
 
-    /// Its own usage, and that of the children it has waited for.
+    /// CPU time and faults: its own, and those of the children it has waited for.
     pub fn cpu_usage(&self) -> (Rusage, Rusage) {
         let children = self.usage.lock().children.total();
-        (self.own_usage(), children)
+        (self.own_times(), children)
     }
 
     /// The host process is about to go: its account is kept.
     pub(crate) fn keep_usage(&self) {
         let Some(space) = self.space() else { return };
-        let cpu_ns = space.host_pid().map_or(0, cpu_time);
-        let mut usage = self.usage.lock();
         let end = space.final_usage();
+        let cpu_ns = match space.host_pid() {
+            Some(pid) => cpu_time(pid),
+            None if end.get().is_some() => 0,
+            // The host has not told its pid, and may never do: there would be no account.
+            None => return,
+        };
+        let mut usage = self.usage.lock();
         if !usage.own.has(&end) {
             usage.own.claim(end, cpu_ns);
         }

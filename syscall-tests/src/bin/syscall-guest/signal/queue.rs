@@ -398,6 +398,27 @@ fn hundred_signals_between_processes() {
     wait_ok(pid);
 }
 
+fn kill_of_all_that_may_be_signalled_by_none_succeeds() {
+    need_root();
+    in_child(|| {
+        must!(sys!(SYS_setresuid, 54_321, 54_321, 54_321));
+        check_eq!(kill(-1, 0), Ok(0));
+    });
+}
+
+fn ignored_by_default_can_be_waited_for_when_blocked() {
+    block(&[SIGCHLD, SIGURG]);
+    let pid = child(|| 3);
+    let info = must!(sigtimedwait(mask_of(&[SIGCHLD]), Some(10_000)));
+    check_eq!((info.si_signo, info_child(&info).0), (SIGCHLD, pid));
+    check_eq!(wait_exit(pid), 3);
+    must!(kill(getpid(), SIGURG));
+    check_eq!(
+        sigtimedwait(mask_of(&[SIGURG]), Some(10_000)).map(|i| i.si_signo),
+        Ok(SIGURG)
+    );
+}
+
 cases![
     queued_signals_keep_order_and_values,
     lowest_real_time_signal_first,
@@ -417,6 +438,8 @@ cases![
     kill_self_is_delivered_before_return,
     signal_zero_only_checks,
     kill_errors,
+    ignored_by_default_can_be_waited_for_when_blocked,
+    kill_of_all_that_may_be_signalled_by_none_succeeds,
     kill_of_other_user_is_eperm,
     kill_permission_uses_real_and_saved,
     sigcont_allowed_within_session,

@@ -473,6 +473,47 @@ fn stop_and_continue_are_not_noticed() {
     wait_ok(pid);
 }
 
+fn full_pipe_write_restarts() {
+    let (r, w) = must!(pipe());
+    must!(fcntl(w, F_SETPIPE_SZ, PAGE));
+    must!(write(w, &[1; PAGE]));
+    handle(SIGALRM, record, SA_RESTART);
+    let writer = child(|| {
+        check_eq!(write(w, &[2; 10]), Ok(10));
+        check_eq!(seen(), 1);
+        0
+    });
+    wait_asleep(writer);
+    must!(kill(writer, SIGALRM));
+    sleep_ms(10);
+    wait_asleep(writer);
+    check_eq!(must!(read_vec(r, PAGE)).len(), PAGE);
+    wait_ok(writer);
+}
+
+fn record_lock_restarts() {
+    tmp();
+    let fd = must!(open(c"f", O_CREAT | O_RDWR, 0o600));
+    // struct flock: type and whence, start, length, pid; of the whole file.
+    let lock = |cmd: i32, kind: i32| sys!(SYS_fcntl, fd, cmd, &[kind as u64, 0, 0, 0]);
+    must!(lock(F_SETLK, F_WRLCK));
+    for (flags, want) in [(SA_RESTART, 0), (0, EINTR)] {
+        handle(SIGALRM, record, flags);
+        let waiter = child(|| lock(F_SETLKW, F_WRLCK).map_or_else(|e| e, |_| 0));
+        wait_asleep(waiter);
+        must!(kill(waiter, SIGALRM));
+        if want == 0 {
+            sleep_ms(10);
+            wait_asleep(waiter);
+            must!(lock(F_SETLK, F_UNLCK));
+            check_eq!(wait_exit(waiter), want);
+            must!(lock(F_SETLK, F_WRLCK));
+        } else {
+            check_eq!(wait_exit(waiter), want);
+        }
+    }
+}
+
 cases![
     nanosleep_is_eintr_with_remaining_time,
     clock_nanosleep_absolute_is_eintr_without_remaining,
@@ -482,6 +523,8 @@ cases![
     socket_recv_with_restart_goes_on,
     socket_recv_with_timeout_is_eintr_even_with_restart,
     accept_restarts,
+    record_lock_restarts,
+    full_pipe_write_restarts,
     stop_and_continue_are_not_noticed,
     fifo_open_restarts,
     event_descriptors_restart,

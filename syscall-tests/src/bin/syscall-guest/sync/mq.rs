@@ -293,12 +293,29 @@ fn modes_are_checked() {
     });
 }
 
+fn receive_restarts() {
+    let q = Queue::new(1, 64);
+    for (flags, want) in [(SA_RESTART, 0), (0, EINTR)] {
+        handle(SIGALRM, record, flags);
+        let pid = child(|| q.receive().map_or_else(|e| e, |_| 0));
+        wait_asleep(pid);
+        must!(kill(pid, SIGALRM));
+        if want == 0 {
+            sleep_ms(10);
+            wait_asleep(pid);
+            must!(q.send(b"x", 0));
+        }
+        check_eq!(wait_exit(pid), want);
+    }
+}
+
 cases![
     highest_priority_then_oldest,
     errors,
     full_and_empty_block_or_are_eagain,
     time_out_is_absolute,
     attributes,
+    receive_restarts,
     notification_comes_once_for_an_empty_queue,
     unlinked_queue_lives_while_it_is_open,
     names_are_files,
