@@ -2,7 +2,7 @@
 #![allow(dead_code, reason = "not every test file needs all of it")]
 
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::{Child, Command, ExitStatus, Output};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
@@ -67,6 +67,22 @@ pub fn eventually(what: &str, mut done: impl FnMut() -> bool) {
     while !done() {
         assert!(Instant::now() < end, "{what}: not within half a minute");
         std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+/// Waits for `child`'s end, for a minute; then it is killed.
+pub fn finish(child: &mut Child) -> ExitStatus {
+    let end = Instant::now() + Duration::from_secs(60);
+    loop {
+        if let Some(status) = child.try_wait().unwrap() {
+            return status;
+        }
+        if Instant::now() > end {
+            let _ = child.kill();
+            let _ = child.wait();
+            panic!("process {} has not ended within a minute", child.id());
+        }
+        std::thread::sleep(Duration::from_millis(5));
     }
 }
 
