@@ -20,8 +20,7 @@ fn run(dir: &TempDir, script: &str, edit: impl FnOnce(&mut Value)) -> Output {
         .arg(dir.path("state"))
         .args(["run", "it", "-b"])
         .arg(dir.dir())
-        .output()
-        .unwrap()
+        .finish()
 }
 
 /// The same in a bundle of its own; what it printed.

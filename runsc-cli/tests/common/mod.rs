@@ -1,5 +1,11 @@
 //! What the tests of the binary share.
-#![allow(dead_code, reason = "not every test file needs all of it")]
+#![allow(
+    dead_code,
+    unused_imports,
+    reason = "not every test file needs all of it"
+)]
+
+pub use bounded::{Bounded, PATIENCE, Running, within};
 
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output};
@@ -40,17 +46,17 @@ impl Drop for TempDir {
     }
 }
 
-/// The binary with a limit of a minute on its time.
+/// The binary; it ends even if the test is killed that waits for it.
 pub fn runsc() -> Command {
     let mut command = Command::new("timeout");
-    command.args(["--kill-after=5", "60", RUNSC]);
+    command.args(["--kill-after=5", "120", RUNSC]);
     command.stdin(std::process::Stdio::null());
     command
 }
 
 /// Runs `runsc do -- args`.
 pub fn sandboxed(args: &[&str]) -> Output {
-    runsc().args(["do", "--"]).args(args).output().unwrap()
+    runsc().args(["do", "--"]).args(args).finish()
 }
 
 pub fn stdout(output: &Output) -> String {
@@ -92,8 +98,8 @@ pub fn bundle(dir: &TempDir, edit: impl FnOnce(&mut serde_json::Value)) {
         runsc()
             .args(["spec", "--bundle"])
             .arg(dir.dir())
-            .status()
-            .unwrap()
+            .finish()
+            .status
             .success()
     );
     let bin = dir.path("rootfs/bin");

@@ -178,15 +178,14 @@ fn no_wake_is_lost() {
             for i in 1..=N {
                 sent.store(i, order);
                 vm.platform.wake();
-                while got.load(order) < i {
-                    std::thread::yield_now();
-                }
+                until("a wake", || got.load(order) >= i);
             }
         });
-        while got.load(order) < N {
+        until("the last wake", || {
             vm.platform.wait(0, &mut Vec::new());
             got.store(sent.load(order), order);
-        }
+            got.load(order) >= N
+        });
     });
 }
 

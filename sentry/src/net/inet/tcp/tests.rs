@@ -10,6 +10,7 @@ use crate::net::socket::{Shutdown, Socket};
 use crate::net::{MsgFlags, Received, SockAddr, SocketBase};
 use crate::user::{SliceSource, Source, VecSink};
 use arch::{Errno, Result};
+use bounded::{PATIENCE, within};
 use parking_lot::Mutex;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -812,6 +813,10 @@ fn a_listener_queue_full_of_dead_connections_is_still_accepted() {
 
 #[test]
 fn threads_stream_through_a_connection() {
+    within(PATIENCE, "a stream of 20 MiB", stream_by_threads);
+}
+
+fn stream_by_threads() {
     let (c, s, _l) = pair(&stack());
     let total = 20 << 20;
     let writer = std::thread::spawn(move || {
@@ -948,14 +953,18 @@ fn random_lives_leave_nothing() {
 
 #[test]
 fn random_lives_in_threads_leave_nothing() {
-    for round in 0..10 {
-        let (st, all) = (stack(), Mutex::default());
-        std::thread::scope(|scope| {
-            for thread in 0..3 {
-                let (st, all) = (&st, &all);
-                scope.spawn(move || live(st, all, round * 10 + thread, 3000));
-            }
-        });
-        bury(&st, &all);
-    }
+    within(PATIENCE, "ten rounds of random lives", || {
+        (0..10).for_each(lives_in_threads)
+    });
+}
+
+fn lives_in_threads(round: u64) {
+    let (st, all) = (stack(), Mutex::default());
+    std::thread::scope(|scope| {
+        for thread in 0..3 {
+            let (st, all) = (&st, &all);
+            scope.spawn(move || live(st, all, round * 10 + thread, 3000));
+        }
+    });
+    bury(&st, &all);
 }
