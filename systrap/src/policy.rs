@@ -44,6 +44,8 @@ const GAP_CAP_NS: u64 = 1_000_000;
 const GAP_DOMINATED_NS: u64 = 5_000;
 /// A spin lasts at most this long: a fork or an exec between many short calls.
 const SPIN_MAX_NS: u64 = 300_000;
+/// How soon a thread that ends has others go on that waited for it.
+const LEAVING_NS: u64 = 50_000;
 /// How long a stub spins for its answer while a worker is hot.
 const STUB_SPIN_NS: u64 = 100_000;
 /// How long a stub looks at a futex word before it sleeps (stub/futex.rs):
@@ -78,6 +80,8 @@ pub(crate) struct Policy {
     gap: AtomicU64,
     /// When the last event was found, cycles.
     last: AtomicU64,
+    /// Until when a thread that ends may wake others by itself, cycles.
+    leaving: AtomicU64,
     /// No spinning before this time, cycles.
     not_before: AtomicU64,
     /// Recent fast events that came from the worker's own CPU.
@@ -181,6 +185,7 @@ impl Policy {
             wake: AtomicBool::new(false),
             gap: AtomicU64::new(clock.cycles(GAP_CAP_NS)),
             last: AtomicU64::new(0),
+            leaving: AtomicU64::new(0),
             not_before: AtomicU64::new(0),
             own_cpu: AtomicU32::new(0),
             clock,
@@ -300,6 +305,7 @@ impl Core {
     /// See `Platform::leave_worker`. A wake that this worker has taken, or that
     /// counted on it, is another's now.
     pub fn leave_worker(&self, worker: usize) {
+        self.cool(&self.policy.workers[worker]);
         let cpu = self.policy.cpu_of(worker);
         self.doorbell
             .a32(line(cpu))
@@ -398,7 +404,7 @@ impl Core {
             return None;
         }
         let busy = self.busy();
-        if busy == 0 || self.crowded(busy) {
+        if busy == 0 && sys::tsc() >= p.leaving.load(Ordering::Relaxed) || self.crowded(busy) {
             return None;
         }
         let own = p.own_cpu.load(Ordering::Relaxed);
@@ -410,6 +416,13 @@ impl Core {
             return None;
         }
         Some(p.clock.cycles(SPIN_MAX_NS))
+    }
+
+    /// A thread ends. It publishes nothing any more, but may be what others wait for in futexes.
+    pub(crate) fn leaves(&self) {
+        let p = &self.policy;
+        let until = sys::tsc() + p.clock.cycles(LEAVING_NS);
+        p.leaving.store(until, Ordering::Relaxed);
     }
 
     /// Threads that use a CPU.
@@ -429,8 +442,15 @@ impl Core {
         for other in p.workers.iter().filter(|w| w.cpu != me.cpu) {
             if self.doorbell.ld32(line(other.cpu)) == DS_SLEEPING {
                 count(&self.counts.passes);
-                other.passed.store(true, Ordering::SeqCst);
-                self.wake_worker(other.cpu);
+                // Until it runs, stubs ring for their own CPU's worker. That one is not to get hot in its place.
+                let next = other.cpu + 1;
+                let free = p
+                    .hot
+                    .compare_exchange(0, next, Ordering::SeqCst, Ordering::SeqCst);
+                if free.is_ok() {
+                    other.passed.store(true, Ordering::SeqCst);
+                    self.wake_worker(other.cpu);
+                }
                 return;
             }
         }
@@ -458,15 +478,8 @@ impl Core {
         out: &mut Vec<Token>,
     ) -> bool {
         let p = &self.policy;
-        let own = me.cpu + 1;
-        let was = p
-            .hot
-            .compare_exchange(0, own, Ordering::SeqCst, Ordering::SeqCst);
-        if was.is_err_and(|other| other != own) {
-            return false; // another one is hot
-        }
-        if self.doorbell.ld32(D_HOT) != own {
-            self.doorbell.a32(D_HOT).store(own, Ordering::SeqCst);
+        if !self.get_hot(me) {
+            return false;
         }
         let from = sys::tsc();
         let preempted = p.clock.cycles(PREEMPTED_NS);
@@ -501,6 +514,20 @@ impl Core {
             &self.counts.spin_misses
         });
         found
+    }
+
+    /// From here on stubs wait for this worker. False if another one is hot.
+    fn get_hot(&self, worker: &Worker) -> bool {
+        let own = worker.cpu + 1;
+        let hot = &self.policy.hot;
+        let was = hot.compare_exchange(0, own, Ordering::SeqCst, Ordering::SeqCst);
+        if was.is_err_and(|other| other != own) {
+            return false;
+        }
+        if self.doorbell.ld32(D_HOT) != own {
+            self.doorbell.a32(D_HOT).store(own, Ordering::SeqCst);
+        }
+        true
     }
 
     /// Not hot any more. A stub that saw HOT is found by the look that

@@ -421,7 +421,7 @@ impl AddressSpace {
     }
 
     /// Appends the tokens of threads that have published an event; the CPU
-    /// of the last.
+    /// of the last one that stays there.
     pub(crate) fn scan(&self, out: &mut Vec<Token>) -> Option<u32> {
         let mut cpu = None;
         if self.region.ld64(P_PENDING0) != 0 {
@@ -456,10 +456,11 @@ impl AddressSpace {
             match token {
                 Some(token) => {
                     let on = self.region.ld32(u64::from(index) * SLOT_STRIDE + S_CPU);
-                    if self.core.policy.hot_cpu() == Some(on) {
-                        self.core.keep_off(self, index, on);
+                    let hot = self.core.policy.hot_cpu() == Some(on);
+                    // The next one comes from elsewhere.
+                    if !hot || !self.core.keep_off(self, index, on) {
+                        cpu = Some(on);
                     }
-                    cpu = Some(on);
                     out.push(token);
                     count(&self.core.counts.traps);
                 }

@@ -43,7 +43,7 @@ extern "C" fn stub_handler(signo: u64, frame: u64) -> u64 {
 /// A fork child or new thread: its slot looks as if it had published.
 #[unsafe(no_mangle)]
 extern "C" fn stub_start(slot: u64, frame: u64) -> u64 {
-    wait_go(slot);
+    wait_unasked(slot);
     answered(slot, frame)
 }
 
@@ -244,7 +244,13 @@ pub fn answered(slot: u64, frame: u64) -> u64 {
             }
         }
         publish(slot, kind, 0, frame);
-        wait_go(slot);
+        if flags & RF_WAKE_STATE != 0 {
+            wait_unasked(slot);
+        } else if flags & RF_LONG != 0 && kind == EV_PARKED {
+            wait_long(slot);
+        } else {
+            wait_go(slot);
+        }
     }
 }
 
@@ -302,6 +308,28 @@ fn write_back(slot: u64) -> bool {
 /// Waits until the Sentry has answered. See policy.rs for who spins and who
 /// sleeps.
 pub fn wait_go(slot: u64) {
+    spin(slot);
+    rest(slot, false);
+}
+
+/// The same where that will take long. A worker that is hot looks at all rings
+/// before it sleeps.
+fn wait_long(slot: u64) {
+    rest(slot, ld32(DOORBELL + D_HOT) != 0);
+}
+
+/// The same where the Sentry has no event to look for, but answers by itself.
+/// Without a spin: it may need this CPU for something else before it does.
+fn wait_unasked(slot: u64) {
+    while ld32(slot + S_STATE) != ST_GO {
+        cas32(slot + S_STATE, ST_PUBLISHED, ST_SLEEPING);
+        sleep(slot, 0);
+    }
+}
+
+/// Looks for the answer for as long as a worker of another CPU is hot, but not
+/// for ever.
+fn spin(slot: u64) {
     let hot = ld32(DOORBELL + D_HOT);
     if hot != 0 && hot != cpu() + 1 {
         let budget = ld32(DOORBELL + D_SPIN) as u64;
@@ -323,26 +351,31 @@ pub fn wait_go(slot: u64) {
             }
         }
     }
+}
+
+/// Sleeps until the Sentry has answered; `heard`: it will see the event without
+/// a ring.
+fn rest(slot: u64, mut heard: bool) {
     loop {
         if ld32(slot + S_STATE) == ST_GO {
             return;
         }
-        let sure = cas32(slot + S_STATE, ST_BLOCKED, ST_SLEEPING) == ST_BLOCKED || ring();
+        let blocked = cas32(slot + S_STATE, ST_BLOCKED, ST_SLEEPING) == ST_BLOCKED;
+        let sure = blocked || (!heard && ring());
+        heard = false;
         cas32(slot + S_STATE, ST_PUBLISHED, ST_SLEEPING);
         let mut short = [0u64; 2];
         let ts = &raw mut short as u64;
         st64(ts, 0);
         st64(ts + 8, 1_000_000);
-        call(
-            NR_FUTEX,
-            slot + S_STATE,
-            0,
-            ST_SLEEPING as u64,
-            if sure { 0 } else { ts },
-            0,
-            0,
-        );
+        sleep(slot, if sure { 0 } else { ts });
     }
+}
+
+/// Sleeps on the state word while it says SLEEPING.
+fn sleep(slot: u64, timeout: u64) {
+    let state = slot + S_STATE;
+    call(NR_FUTEX, state, 0, ST_SLEEPING as u64, timeout, 0, 0);
 }
 
 /// Wakes the worker of this CPU if it sleeps. False if it may not have heard.
