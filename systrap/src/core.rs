@@ -23,7 +23,7 @@ use std::time::Duration;
 
 use parking_lot::{Mutex, RwLock};
 
-use crate::counters::{Counts, count};
+use crate::counters::Counts;
 use crate::fpstate::FrameShape;
 use crate::mem::Shared;
 use crate::placement::Placement;
@@ -73,8 +73,6 @@ pub(crate) struct Core {
     pub placement: Placement,
     /// Learnt from the zygote's first frame.
     pub frame: OnceLock<FrameShape>,
-    /// Threads that run user code now (in-stub waits included).
-    pub running: AtomicU32,
     pub fsgsbase: bool,
     /// `Options::patch_after`.
     pub patch_after: Option<u32>,
@@ -112,7 +110,6 @@ impl Core {
             pool: Pool::default(),
             placement: Placement::default(),
             frame: OnceLock::new(),
-            running: AtomicU32::new(0),
             fsgsbase,
             // Segment bases must be cheap to set, and to read.
             patch_after: opts.patch_after.filter(|_| fsgsbase),
@@ -224,16 +221,16 @@ impl Core {
             };
             match known {
                 Some(known) => {
-                    count(&self.counts.deaths);
+                    self.counts.deaths();
                     known.usage.set(usage);
                     if let Some(space) = known.space.upgrade() {
                         space.died(status, out);
                     }
                 }
-                None if self.take_orphan() => count(&self.counts.deaths),
+                None if self.take_orphan() => self.counts.deaths(),
                 None => {
                     strangers = true;
-                    count(&self.counts.violations);
+                    self.counts.violations();
                 }
             }
         }

@@ -26,10 +26,10 @@ impl Kicker {
     pub fn kick(&self) {
         let space = &self.space;
         let running = space.slots.get(self.index);
-        if running.is_none_or(|s| s.owner.load(Ordering::SeqCst) != owner::STUB) {
+        if running.is_none_or(|s| !owner::is_stub(s.owner.load(Ordering::SeqCst))) {
             return;
         }
-        crate::counters::count(&space.core.counts.kicks);
+        space.core.counts.kicks();
         if self.send() {
             return;
         }

@@ -33,6 +33,7 @@ mod slot;
 mod space;
 mod sys;
 mod thread;
+mod watch;
 mod window;
 mod zygote;
 

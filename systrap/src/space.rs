@@ -10,7 +10,6 @@ use parking_lot::Mutex;
 
 use crate::Token;
 use crate::core::{Core, Known};
-use crate::counters::count;
 use crate::layout::*;
 use crate::mem::Shared;
 use crate::patch::Patches;
@@ -217,7 +216,7 @@ impl AddressSpace {
                     .compare_exchange(UNKNOWN, NEVER, Ordering::SeqCst, Ordering::SeqCst);
             drop(pids);
             if never.is_ok() {
-                count(&self.core.counts.violations);
+                self.core.counts.violations();
                 self.core
                     .unresolved
                     .lock()
@@ -233,8 +232,11 @@ impl AddressSpace {
         self.region.a32(P_KILL).store(1, Ordering::SeqCst);
         if self.pid.load(Ordering::SeqCst) == UNKNOWN {
             let leader = u64::from(self.leader.load(Ordering::Relaxed));
-            let word = self.region.a32(leader * SLOT_STRIDE + S_STATE);
-            word.store(ST_GO, Ordering::SeqCst);
+            let slot = leader * SLOT_STRIDE;
+            let answer = self.region.a32(slot + S_ACK);
+            answer.store(FIRST_SEQ, Ordering::SeqCst);
+            let word = self.region.a32(slot + S_STATE);
+            word.store(ST_AWAKE, Ordering::SeqCst);
             sys::futex_wake(word, 1);
         }
     }
@@ -332,7 +334,7 @@ impl AddressSpace {
                 pid
             }
             Hello::From(_) => {
-                count(&self.core.counts.violations);
+                self.core.counts.violations();
                 NEVER
             }
             Hello::Closed => NEVER,
@@ -392,18 +394,21 @@ impl AddressSpace {
 
     // ---- scanning ---------------------------------------------------------------
 
-    /// STUB → REPORTED, once; its token.
+    /// From the stub to REPORTED, once; its token.
     fn take_report(&self, slot: &crate::slot::SlotState) -> Option<Token> {
+        let was = slot.owner.load(Ordering::Acquire);
+        self.take_report_of(slot, was)
+    }
+
+    /// The same, if nothing has happened since its owner was `was`.
+    fn take_report_of(&self, slot: &crate::slot::SlotState, was: u32) -> Option<Token> {
+        if !owner::is_stub(was) {
+            return None;
+        }
         slot.owner
-            .compare_exchange(
-                owner::STUB,
-                owner::REPORTED,
-                Ordering::AcqRel,
-                Ordering::Relaxed,
-            )
+            .compare_exchange(was, owner::REPORTED, Ordering::AcqRel, Ordering::Relaxed)
             .ok()?;
         self.running.fetch_sub(1, Ordering::Relaxed);
-        self.core.running.fetch_sub(1, Ordering::Relaxed);
         Some(Token(slot.token.load(Ordering::Relaxed)))
     }
 
@@ -420,8 +425,27 @@ impl AddressSpace {
         }
     }
 
+    /// The token of a thread that has published an event which nobody has
+    /// reported yet, and the CPU where it runs.
+    pub(crate) fn report_published(&self, index: u32) -> Option<(Token, u32)> {
+        let slot = self.slots.get(index)?;
+        let base = u64::from(index) * SLOT_STRIDE;
+        let was = slot.owner.load(Ordering::Acquire);
+        let seq = self.region.a32(base + S_SEQ).load(Ordering::Acquire);
+        if was == owner::stub(seq) {
+            return None;
+        }
+        let token = self.take_report_of(slot, was)?;
+        let on = self.region.ld32(base + S_CPU);
+        if self.core.policy.hot_cpu() == Some(on) {
+            self.core.keep_off(self, index, on);
+        }
+        self.core.counts.traps();
+        Some((token, on))
+    }
+
     /// Appends the tokens of threads that have published an event; the CPU
-    /// of the last one that stays there.
+    /// of the last.
     pub(crate) fn scan(&self, out: &mut Vec<Token>) -> Option<u32> {
         let mut cpu = None;
         if self.region.ld64(P_PENDING0) != 0 {
@@ -452,20 +476,10 @@ impl AddressSpace {
         while bits != 0 {
             let index = (word * 64) as u32 + bits.trailing_zeros();
             bits &= bits - 1;
-            let token = self.slots.get(index).and_then(|s| self.take_report(s));
-            match token {
-                Some(token) => {
-                    let on = self.region.ld32(u64::from(index) * SLOT_STRIDE + S_CPU);
-                    let hot = self.core.policy.hot_cpu() == Some(on);
-                    // The next one comes from elsewhere.
-                    if !hot || !self.core.keep_off(self, index, on) {
-                        cpu = Some(on);
-                    }
-                    out.push(token);
-                    count(&self.core.counts.traps);
-                }
-                None if self.leaving.load(Ordering::Relaxed) => {}
-                None => count(&self.core.counts.violations),
+            // A bit without an event: set twice for one, see watch.rs.
+            if let Some((token, on)) = self.report_published(index) {
+                cpu = Some(on);
+                out.push(token);
             }
         }
         cpu
@@ -497,7 +511,6 @@ impl AddressSpace {
     /// A thread is about to run.
     pub(crate) fn started(&self) {
         self.running.fetch_add(1, Ordering::SeqCst);
-        self.core.running.fetch_add(1, Ordering::Relaxed);
         if !self.in_active.load(Ordering::SeqCst)
             && !self.hidden.load(Ordering::Relaxed)
             && let Some(this) = self.this.upgrade()
@@ -557,9 +570,8 @@ impl AddressSpace {
         };
         let tid = u64::from(index) * SLOT_STRIDE + S_TID;
         self.region.a32(tid).store(0, Ordering::SeqCst);
-        if slot.owner.swap(owner::FREE, Ordering::SeqCst) == owner::STUB {
+        if owner::is_stub(slot.owner.swap(owner::FREE, Ordering::SeqCst)) {
             self.running.fetch_sub(1, Ordering::Relaxed);
-            self.core.running.fetch_sub(1, Ordering::Relaxed);
         }
         slot.unborn.store(false, Ordering::SeqCst);
         self.free_slot(index);

@@ -43,7 +43,7 @@ extern "C" fn stub_handler(signo: u64, frame: u64) -> u64 {
 /// A fork child or new thread: its slot looks as if it had published.
 #[unsafe(no_mangle)]
 extern "C" fn stub_start(slot: u64, frame: u64) -> u64 {
-    wait_unasked(slot);
+    wait_go(slot);
     answered(slot, frame)
 }
 
@@ -157,14 +157,14 @@ fn identity(nr: u64) -> u64 {
     }
 }
 
-/// Publishes an event and rings, but doesn't wait.
+/// Publishes an event, but doesn't wait.
 pub fn publish(slot: u64, kind: u32, signo: u32, frame: u64) {
-    st32(slot + S_KIND, kind);
+    let mode = ld32(slot + S_MODE);
+    let pieces = ld32(slot + S_PF_COUNT);
+    st32(slot + S_WHAT, kind | mode << 8 | pieces << 16);
+    st32(slot + S_CPU, cpu());
     st32(slot + S_SIGNO, signo);
     st32(slot + S_FRAME, (frame - slot) as u32);
-    st32(slot + S_CPU, cpu());
-    let mode = ld32(slot + S_MODE);
-    st32(slot + S_ENTERED, mode);
     if mode == MODE_FAST {
         st32(slot + S_NR, ld32(frame + F_SI_SYSCALL));
         let args = slot + S_ARGS;
@@ -185,8 +185,20 @@ pub fn publish(slot: u64, kind: u32, signo: u32, frame: u64) {
         st64(slot + S_FS, fs);
         st64(slot + S_GS, gs);
     }
-    // x86 keeps stores in order: what is above is seen before the state.
-    st32(slot + S_STATE, ST_PUBLISHED);
+    // x86 keeps stores in order: what is above is seen before the number.
+    st32(slot + S_SEQ, ld32(slot + S_SEQ).wrapping_add(1));
+    // Who stops watching looks at the number once more.
+    barrier();
+    if ld32(slot + S_LOOK) != LOOK_WATCHED {
+        pend(slot);
+    }
+    if ld32(slot + S_FLAGS) & RF_WAKE_STATE != 0 {
+        call(NR_FUTEX, slot + S_SEQ, 1, 1, 0, 0, 0);
+    }
+}
+
+/// Sets the slot's pending bit.
+fn pend(slot: u64) {
     let index = (slot - REGION) / SLOT_STRIDE;
     let bit = 1u64 << (index & 63);
     if index < 64 {
@@ -195,9 +207,6 @@ pub fn publish(slot: u64, kind: u32, signo: u32, frame: u64) {
         let word = index >> 6;
         or64(REGION + P_PENDING + word * 8, bit);
         or64(REGION + P_SUMMARY + (word >> 6) * 8, 1 << (word & 63));
-    }
-    if ld32(slot + S_FLAGS) & RF_WAKE_STATE != 0 {
-        call(NR_FUTEX, slot + S_STATE, 1, 1, 0, 0, 0);
     }
 }
 
@@ -244,13 +253,7 @@ pub fn answered(slot: u64, frame: u64) -> u64 {
             }
         }
         publish(slot, kind, 0, frame);
-        if flags & RF_WAKE_STATE != 0 {
-            wait_unasked(slot);
-        } else if flags & RF_LONG != 0 && kind == EV_PARKED {
-            wait_long(slot);
-        } else {
-            wait_go(slot);
-        }
+        wait_go(slot);
     }
 }
 
@@ -308,28 +311,7 @@ fn write_back(slot: u64) -> bool {
 /// Waits until the Sentry has answered. See policy.rs for who spins and who
 /// sleeps.
 pub fn wait_go(slot: u64) {
-    spin(slot);
-    rest(slot, false);
-}
-
-/// The same where that will take long. A worker that is hot looks at all rings
-/// before it sleeps.
-fn wait_long(slot: u64) {
-    rest(slot, ld32(DOORBELL + D_HOT) != 0);
-}
-
-/// The same where the Sentry has no event to look for, but answers by itself.
-/// Without a spin: it may need this CPU for something else before it does.
-fn wait_unasked(slot: u64) {
-    while ld32(slot + S_STATE) != ST_GO {
-        cas32(slot + S_STATE, ST_PUBLISHED, ST_SLEEPING);
-        sleep(slot, 0);
-    }
-}
-
-/// Looks for the answer for as long as a worker of another CPU is hot, but not
-/// for ever.
-fn spin(slot: u64) {
+    let seq = ld32(slot + S_SEQ);
     let hot = ld32(DOORBELL + D_HOT);
     if hot != 0 && hot != cpu() + 1 {
         let budget = ld32(DOORBELL + D_SPIN) as u64;
@@ -337,45 +319,49 @@ fn spin(slot: u64) {
         loop {
             let mut i = 0;
             while i < 16 {
-                if ld32(slot + S_STATE) != ST_PUBLISHED {
-                    break;
+                if ld32(slot + S_ACK) == seq {
+                    return;
                 }
                 pause();
                 i += 1;
             }
-            if i < 16 {
-                break;
-            }
-            if rdtsc() - start > budget {
+            if ld32(slot + S_LOOK) == LOOK_BLOCKED || rdtsc() - start > budget {
                 break;
             }
         }
     }
+    sleep(slot, seq);
 }
 
-/// Sleeps until the Sentry has answered; `heard`: it will see the event without
-/// a ring.
-fn rest(slot: u64, mut heard: bool) {
-    loop {
-        if ld32(slot + S_STATE) == ST_GO {
-            return;
+#[inline(never)]
+fn sleep(slot: u64, seq: u32) {
+    while ld32(slot + S_ACK) != seq {
+        let look = ld32(slot + S_LOOK);
+        if look == LOOK_WATCHED {
+            // By a worker that has other things to do, it seems.
+            pend(slot);
         }
-        let blocked = cas32(slot + S_STATE, ST_BLOCKED, ST_SLEEPING) == ST_BLOCKED;
-        let sure = blocked || (!heard && ring());
-        heard = false;
-        cas32(slot + S_STATE, ST_PUBLISHED, ST_SLEEPING);
+        let sure = look == LOOK_BLOCKED || ring();
+        // A barrier: the Sentry answers, then looks at the state.
+        cas32(slot + S_STATE, ST_AWAKE, ST_SLEEPING);
+        if ld32(slot + S_ACK) == seq {
+            break;
+        }
         let mut short = [0u64; 2];
         let ts = &raw mut short as u64;
         st64(ts, 0);
         st64(ts + 8, 1_000_000);
-        sleep(slot, if sure { 0 } else { ts });
+        call(
+            NR_FUTEX,
+            slot + S_STATE,
+            0,
+            ST_SLEEPING as u64,
+            if sure { 0 } else { ts },
+            0,
+            0,
+        );
     }
-}
-
-/// Sleeps on the state word while it says SLEEPING.
-fn sleep(slot: u64, timeout: u64) {
-    let state = slot + S_STATE;
-    call(NR_FUTEX, state, 0, ST_SLEEPING as u64, timeout, 0, 0);
+    st32(slot + S_STATE, ST_AWAKE);
 }
 
 /// Wakes the worker of this CPU if it sleeps. False if it may not have heard.

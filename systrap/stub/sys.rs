@@ -34,6 +34,13 @@ pub fn or64(a: u64, v: u64) {
     unsafe { asm!("lock or [{}], {}", in(reg) a, in(reg) v, options(nostack)) }
 }
 
+/// What is stored above is seen before what is loaded below is read.
+#[inline(always)]
+pub fn barrier() {
+    // SAFETY: changes nothing on the stub's stack.
+    unsafe { asm!("lock or qword ptr [rsp], 0") }
+}
+
 #[inline(always)]
 pub fn add32(a: u64, v: u32) {
     // SAFETY: as ld64.

@@ -123,21 +123,12 @@ fn event(cx: &Cx, acts: bool) -> Event {
 /// Performs queued actions now, without going on with the application. Returns the event that ended it:
 /// `Parked` if all went well.
 pub(crate) async fn perform(cx: &Cx) -> Event {
-    perform_by(cx, Thread::perform).await
-}
-
-/// The same before a long wait.
-pub(crate) async fn perform_and_wait(cx: &Cx) -> Event {
-    perform_by(cx, Thread::perform_and_wait).await
-}
-
-async fn perform_by(cx: &Cx, go: impl Fn(&mut Thread)) -> Event {
     let cell = cx.task.cell();
     let mut resumed = false;
     poll_fn(|_| {
         if !resumed {
             cell.take_trapped();
-            go(&mut cx.thread.lock());
+            cx.thread.lock().perform();
             resumed = true;
             Poll::Pending
         } else if cell.take_trapped() {
