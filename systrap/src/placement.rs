@@ -177,14 +177,7 @@ impl AddressSpace {
         let Some(pid) = self.known_pid() else {
             return false;
         };
-        let tid = if self.leader.load(Ordering::Relaxed) == index {
-            pid
-        } else {
-            let word = u64::from(index) * SLOT_STRIDE + S_TID;
-            self.region.a32(word).load(Ordering::SeqCst).cast_signed()
-        };
-        // Hostile, but the host says whether it is a thread of `pid`.
-        tid > 0 && self.signal(pid, |pid| sys::tgkill(pid, tid, 0) && f(tid))
+        self.with_thread(pid, index, |pid, tid| sys::tgkill(pid, tid, 0) && f(tid))
     }
 
     fn thread_is_gone(&self, index: u32) -> bool {

@@ -284,6 +284,24 @@ impl AddressSpace {
         ours && f(pid)
     }
 
+    /// Calls `f` with `pid`, which is this process's, and the thread of a slot, while the process can't be reaped. The thread is
+    /// what the process claims: only the host's word that it is one of `pid` (tgkill(2)) is worth something. False if the
+    /// process is gone or the thread has not said who it is, or `f` says so.
+    pub(crate) fn with_thread(
+        &self,
+        pid: i32,
+        index: u32,
+        f: impl FnOnce(i32, i32) -> bool,
+    ) -> bool {
+        let tid = if self.leader.load(Ordering::Relaxed) == index {
+            pid
+        } else {
+            let word = u64::from(index) * SLOT_STRIDE + S_TID;
+            self.region.a32(word).load(Ordering::SeqCst).cast_signed()
+        };
+        tid > 0 && self.signal(pid, |pid| f(pid, tid))
+    }
+
     /// The pid, known from fork(2) itself.
     pub(crate) fn set_pid(&self, pid: i32) {
         self.core.pids.lock().insert(pid, self.known(pid));
