@@ -59,10 +59,12 @@ impl Thread {
         let old = REGION + self.base;
         let new = REGION + base;
         let fp = region.ld64(base + self.frame + F_FPSTATE);
-        region.st64(
-            base + self.frame + F_FPSTATE,
-            fp.wrapping_sub(old).wrapping_add(new),
-        );
+        if fp != 0 {
+            region.st64(
+                base + self.frame + F_FPSTATE,
+                fp.wrapping_sub(old).wrapping_add(new),
+            );
+        }
         region.st64(base + self.frame + F_SS_SP, new + S_STACK);
         region.st64(base + self.frame + F_SS_SIZE, SLOT_STRIDE - S_STACK);
         region.st64(base + self.frame + F_SS_FLAGS, 0);

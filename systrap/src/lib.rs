@@ -14,6 +14,7 @@ mod clone;
 mod complete;
 mod core;
 mod counters;
+mod deliver;
 mod event;
 mod filter;
 mod fpstate;

@@ -226,6 +226,9 @@ pub const A_MINCORE: u32 = 17;
 /// in the arguments of the next entry, an `A_CODE`.
 pub const A_PATCH: u32 = 18;
 pub const A_CODE: u32 = 19;
+/// Saves the FPU state, standard format, at an address of the application's, a
+/// multiple of 64, and makes it the initial one: address, features.
+pub const A_SAVE_FPU: u32 = 20;
 /// Bytes of a trampoline, and of all those near one text.
 pub const CODE: u64 = 48;
 pub const CODE_AREA: u64 = 0x1_0000;
@@ -317,8 +320,9 @@ pub const F_TRAPNO: u64 = F_GREGS + 160;
 pub const F_OLDMASK: u64 = F_GREGS + 168;
 pub const F_CR2: u64 = F_GREGS + 176;
 pub const F_FPSTATE: u64 = F_GREGS + 184;
-/// In an FPU state's `sw_reserved`: the features that it has.
-pub const FP_XFEATURES: u64 = 464 + 8;
+/// An FPU state's `sw_reserved`, and in it the features that it has.
+pub const FP_SW: u64 = 464;
+pub const FP_XFEATURES: u64 = FP_SW + 8;
 pub const F_SIGMASK: u64 = F_UC + 296;
 /// siginfo_t
 pub const F_INFO: u64 = F_UC + 304;

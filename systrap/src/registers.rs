@@ -104,18 +104,23 @@ impl Thread {
         if self.fast && self.full != Full::Given {
             return Vec::new();
         }
-        let at = self.ld64(self.frame + F_FPSTATE);
-        let slot = REGION + self.base;
+        if self.ld64(self.frame + F_FPSTATE) == 0 {
+            return shape.initial.clone();
+        }
         let len = shape.initial.len();
-        let Some(off) = at
-            .checked_sub(slot)
-            .filter(|o| *o <= SLOT_STRIDE - len as u64)
-        else {
+        let Some(off) = self.fpstate_at(len) else {
             return Vec::new();
         };
         let mut bytes = vec![0; len];
         self.slot_copy_from(off, &mut bytes);
         bytes
+    }
+
+    /// Where in the slot the frame says that its FPU state of `len` bytes is.
+    pub(crate) fn fpstate_at(&self, len: usize) -> Option<u64> {
+        let at = self.ld64(self.frame + F_FPSTATE);
+        at.checked_sub(REGION + self.base)
+            .filter(|o| *o <= SLOT_STRIDE - len as u64)
     }
 
     /// Replaces the FPU state; validated. An empty slice gives the initial

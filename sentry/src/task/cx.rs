@@ -25,6 +25,8 @@ pub struct Cx {
     pub(crate) pending_restart: Rare<(Errno, u64)>,
     /// A child whose host clone has not been performed yet.
     pub(crate) pending_child: Rare<Arc<Task>>,
+    /// The frame of a signal whose FPU state the stub has yet to store.
+    pub(crate) pushed: Rare<crate::signal::frame::Pushed>,
     /// The call whose output is on its way.
     pub(crate) answered: Answered,
     /// The call has set all registers itself: its result goes nowhere.
@@ -111,6 +113,7 @@ impl Cx {
             restart: Rare::new(),
             pending_restart: Rare::new(),
             pending_child: Rare::new(),
+            pushed: Rare::new(),
             answered: Answered::default(),
             registers_set: AtomicBool::new(false),
         }

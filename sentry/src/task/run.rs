@@ -115,6 +115,7 @@ async fn run_stub(cx: &Cx, go: impl Fn(&mut Thread)) -> Option<Event> {
 fn event(cx: &Cx, acts: bool) -> Event {
     let event = cx.thread.lock().event();
     if acts && !matches!(event, Event::ActionFailed { .. }) {
+        cx.pushed.take();
         cx.task.mm().actions_performed(cx.task.tid());
     }
     event
@@ -358,6 +359,9 @@ fn fault(cx: &Cx, signo: i32, code: i32, addr: u64, trapno: u64, err: u64) {
 }
 
 fn action_failed(cx: &Cx, index: usize, errno: Errno) {
+    if deliver::frame_failed(cx) {
+        return;
+    }
     let answer = cx.task.mm().action_failed(cx, index, errno);
     // A clone(2) whose host clone failed never happened.
     if let Some(child) = cx.pending_child.take() {
