@@ -215,9 +215,7 @@ impl Bench<'_> {
             None
         };
         let last = all.pop().context("no containers")?;
-        for running in &mut all {
-            running.stop();
-        }
+        Running::stop_all(&mut all);
         // With the last one goes all that any of them left.
         let ran = last.finish();
         drop(all);
