@@ -11,13 +11,6 @@ static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
 
 const GUEST: &str = env!("CARGO_BIN_EXE_syscall-guest");
 
-/// Cases may take longer than at a prompt: other tests may be running.
-fn options() -> Options {
-    let mut options = Options::new(GUEST);
-    options.timeout = 40;
-    options
-}
-
 fn known_gaps() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("known-gaps.txt")
 }
@@ -30,7 +23,7 @@ fn runsc() -> PathBuf {
 #[test]
 fn natively() {
     let _guard = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
-    let summary = run(&options()).expect("running the suite natively");
+    let summary = run(&Options::new(GUEST)).expect("running the suite natively");
     println!("{}", summary.report());
     assert!(summary.is_good(), "natively:\n{}", summary.report());
 }
@@ -44,7 +37,7 @@ fn under_runsc() {
         "{} is not there: build it with `cargo build -p runsc-cli` (`cargo test --workspace` does), or set RUNSC",
         runsc.display()
     );
-    let mut options = options();
+    let mut options = Options::new(GUEST);
     options.prefix = vec![
         runsc.to_string_lossy().into_owned(),
         "do".into(),

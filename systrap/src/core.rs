@@ -92,7 +92,12 @@ impl Core {
         const HWCAP2_FSGSBASE: u64 = 2;
         let fsgsbase = sys::auxv(libc::AT_HWCAP2) & HWCAP2_FSGSBASE != 0 && !opts.no_fsgsbase;
         let show = opts.show_own_calls && opts.patch_after.is_some() && fsgsbase;
-        let flags = if fsgsbase { DF_FSGSBASE } else { 0 } | if show { DF_SHOW } else { 0 };
+        let flags = [
+            (fsgsbase, DF_FSGSBASE),
+            (show, DF_SHOW),
+            (sys::has_rdpid(), DF_RDPID),
+        ];
+        let flags = flags.iter().filter(|f| f.0).fold(0, |all, f| all | f.1);
         doorbell.st32(D_FLAGS, flags);
         let policy = Policy::new(&doorbell, opts.no_spin);
         Ok(Core {

@@ -53,6 +53,8 @@ const FUTEX_SPIN_NS: u64 = 10_000;
 const PASS_AFTER: u32 = 12;
 /// Looks at watched slots before all others are looked at.
 const GLANCES: u32 = 32;
+/// About the time of one.
+const GLANCE_NS: u64 = 20;
 /// Time that a spin loop's turn cannot take unless the CPU was taken away.
 const PREEMPTED_NS: u64 = 200_000;
 /// No spinning for so long after that.
@@ -322,10 +324,10 @@ impl Core {
     pub fn wait(&self, worker: usize, out: &mut Vec<Token>, max: Option<Duration>) {
         let p = &self.policy;
         let me = &p.workers[worker];
-        let start = sys::tsc();
-        if self.glance(me, start, out) {
+        if self.glance(me, out) {
             return;
         }
+        let start = sys::tsc();
         let deadline = max.map(|m| Instant::now() + m);
         loop {
             if self.look(me, start, out) {
@@ -376,8 +378,8 @@ impl Core {
 
     /// Looks for a short time at what this worker watches only: most events of a thread that makes one call after the
     /// other come here. All others get their turn at every eighth.
-    fn glance(&self, me: &Worker, start: u64, out: &mut Vec<Token>) -> bool {
-        for _ in 0..GLANCES {
+    fn glance(&self, me: &Worker, out: &mut Vec<Token>) -> bool {
+        for i in 0..GLANCES {
             match watch::poll(out) {
                 Seen::Nothing => return false,
                 Seen::NoEvent => {}
@@ -386,8 +388,11 @@ impl Core {
                     me.glances.store(turn, Ordering::Relaxed);
                     if turn.is_multiple_of(8) {
                         cpu = self.poll(out).or(cpu);
+                        self.policy.last.store(sys::tsc(), Ordering::Relaxed);
                     }
-                    self.note(me, start, cpu);
+                    // Reading the clock takes longer than most of these.
+                    let gap = self.policy.clock.cycles(u64::from(i) * GLANCE_NS);
+                    self.note(me, gap, cpu);
                     return true;
                 }
             }
@@ -406,18 +411,19 @@ impl Core {
         if out.is_empty() {
             return self.take_wake();
         }
-        self.note(me, start, cpu);
-        true
-    }
-
-    /// Events have come, the last from this CPU.
-    fn note(&self, me: &Worker, start: u64, cpu: Option<u32>) {
-        let p = &self.policy;
         // This worker may have slept while another one handled events.
+        let p = &self.policy;
         let now = sys::tsc();
         let since = start.max(p.last.load(Ordering::Relaxed));
         p.last.store(now, Ordering::Relaxed);
-        let gap = now.saturating_sub(since).min(p.clock.cycles(GAP_CAP_NS));
+        self.note(me, now.saturating_sub(since), cpu);
+        true
+    }
+
+    /// Events have come after a gap of so many cycles, the last from this CPU.
+    fn note(&self, me: &Worker, gap: u64, cpu: Option<u32>) {
+        let p = &self.policy;
+        let gap = gap.min(p.clock.cycles(GAP_CAP_NS));
         let old = p.gap.load(Ordering::Relaxed);
         p.gap.store(old - old / 8 + gap / 8, Ordering::Relaxed);
         if cpu == Some(me.cpu) {

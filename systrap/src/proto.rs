@@ -261,6 +261,9 @@ pub const DF_FSGSBASE: u32 = 1;
 /// Call sites are rewritten: show some of those that stubs answer themselves.
 pub const DF_SHOW: u32 = 2;
 
+/// rdpid may be used.
+pub const DF_RDPID: u32 = 4;
+
 /// No worker on this CPU.
 pub const DS_NONE: u32 = 0;
 /// The worker is awake and will look at all rings before it sleeps.

@@ -458,7 +458,8 @@ impl Thread {
         match ends {
             None => {
                 let to = owner::stub(self.seq);
-                self.state().owner.store(to, Ordering::SeqCst);
+                // The barrier is that of the answer.
+                self.state().owner.store(to, Ordering::Release);
                 self.space.started();
             }
             Some(end) => {
@@ -606,6 +607,11 @@ impl Thread {
     /// Whether the call of the last event was given back by the stub after `resume_own_call`.
     pub fn handed_back(&self) -> bool {
         self.handed_back
+    }
+
+    /// Whether the event came from a rewritten call site.
+    pub fn is_fast(&self) -> bool {
+        self.fast
     }
 
     /// Whether the stub could have answered the call of the last event itself, and only shows where it traps: for

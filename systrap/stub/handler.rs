@@ -43,6 +43,7 @@ extern "C" fn stub_handler(signo: u64, frame: u64) -> u64 {
 /// A fork child or new thread: its slot looks as if it had published.
 #[unsafe(no_mangle)]
 extern "C" fn stub_start(slot: u64, frame: u64) -> u64 {
+    st32(slot + S_CPU, cpu(ld32(DOORBELL + D_FLAGS)));
     wait_go(slot);
     answered(slot, frame)
 }
@@ -162,7 +163,8 @@ pub fn publish(slot: u64, kind: u32, signo: u32, frame: u64) {
     let mode = ld32(slot + S_MODE);
     let pieces = ld32(slot + S_PF_COUNT);
     st32(slot + S_WHAT, kind | mode << 8 | pieces << 16);
-    st32(slot + S_CPU, cpu());
+    let cpu_flags = ld32(DOORBELL + D_FLAGS);
+    st32(slot + S_CPU, cpu(cpu_flags));
     st32(slot + S_SIGNO, signo);
     st32(slot + S_FRAME, (frame - slot) as u32);
     if mode == MODE_FAST {
@@ -175,7 +177,7 @@ pub fn publish(slot: u64, kind: u32, signo: u32, frame: u64) {
         st64(args + 32, ld64(frame + F_R8));
         st64(args + 40, ld64(frame + F_R9));
     }
-    if ld32(DOORBELL + D_FLAGS) & DF_FSGSBASE != 0 {
+    if cpu_flags & DF_FSGSBASE != 0 {
         let (fs, gs): (u64, u64);
         // SAFETY: FSGSBASE is there.
         unsafe {
@@ -313,9 +315,9 @@ fn write_back(slot: u64) -> bool {
 pub fn wait_go(slot: u64) {
     let seq = ld32(slot + S_SEQ);
     let hot = ld32(DOORBELL + D_HOT);
-    if hot != 0 && hot != cpu() + 1 {
+    if hot != 0 && hot != ld32(slot + S_CPU) + 1 {
         let budget = ld32(DOORBELL + D_SPIN) as u64;
-        let start = rdtsc();
+        let mut start = 0;
         loop {
             let mut i = 0;
             while i < 16 {
@@ -325,7 +327,12 @@ pub fn wait_go(slot: u64) {
                 pause();
                 i += 1;
             }
-            if ld32(slot + S_LOOK) == LOOK_BLOCKED || rdtsc() - start > budget {
+            // Dear, and most answers have come by now.
+            let now = rdtsc();
+            if start == 0 {
+                start = now;
+            }
+            if ld32(slot + S_LOOK) == LOOK_BLOCKED || now - start > budget {
                 break;
             }
         }
@@ -366,7 +373,7 @@ fn sleep(slot: u64, seq: u32) {
 
 /// Wakes the worker of this CPU if it sleeps. False if it may not have heard.
 fn ring() -> bool {
-    let mut word = line(cpu());
+    let mut word = line(cpu(ld32(DOORBELL + D_FLAGS)));
     if ld32(word) == DS_NONE {
         word = line(ld32(DOORBELL + D_FALLBACK));
     }

@@ -92,6 +92,7 @@ pub async fn before_user(cx: &Cx) -> Next {
         }
         task.restore_mask();
     }
+    cx.store_result(&mut cx.thread.lock());
     loop {
         task.attention.store(false, Ordering::SeqCst);
         if let Some(status) = task.exit_request() {

@@ -215,7 +215,9 @@ impl Bench<'_> {
             None
         };
         let last = all.pop().context("no containers")?;
-        Running::stop_all(&mut all);
+        for running in &mut all {
+            running.stop();
+        }
         // With the last one goes all that any of them left.
         let ran = last.finish();
         drop(all);

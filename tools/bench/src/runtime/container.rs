@@ -143,36 +143,22 @@ impl<'a> Running<'a> {
     }
 
     /// Kills the container if it is still there.
-    fn stop(&mut self) {
-        Self::stop_all(std::slice::from_mut(self));
-    }
-
-    /// Kills those containers that are still there. A hundred take hardly longer than one: what is waited for is waited for once.
-    pub fn stop_all(all: &mut [Self]) {
-        let there: Vec<&mut Self> = all.iter_mut().filter(|r| !r.gone).collect();
-        for running in &there {
-            if running.runtime.is_native() {
-                let _ = kill(running.pid, Signal::SIGKILL);
-            }
-            end(running.runtime, &running.id);
+    pub fn stop(&mut self) {
+        if self.gone {
+            return;
         }
-        let mut left = there;
-        for last in [false, true] {
-            // A runtime's own process should follow its container.
-            let deadline = Instant::now() + Duration::from_secs(2);
-            for running in &mut left {
-                let rest = deadline.saturating_duration_since(Instant::now());
-                running.wait(rest, |r| r.gone);
-                // They ended, but not by themselves.
-                running.ran.ended = None;
-            }
-            left.retain(|r| !r.gone);
-            if !last {
-                for running in &left {
-                    let _ = kill(running.pid, Signal::SIGKILL);
-                }
-            }
+        if self.runtime.is_native() {
+            let _ = kill(self.pid, Signal::SIGKILL);
         }
+        end(self.runtime, &self.id);
+        // The runtime's own process should follow its container.
+        self.wait(Duration::from_secs(2), |r| r.gone);
+        if !self.gone {
+            let _ = kill(self.pid, Signal::SIGKILL);
+            self.wait(Duration::from_secs(2), |r| r.gone);
+        }
+        // It ended, but not by itself.
+        self.ran.ended = None;
     }
 
     /// Ends it if need be, and sees to it that nothing is left. No other container may be running.

@@ -64,12 +64,17 @@ fn run(image: &[u8]) -> Result<i32, i32> {
         0
     });
     must!(close(w));
-    let end = must!(sys!(SYS_pidfd_open, pid, 0)) as i32;
-    if poll1(end, POLLIN, 3000) == 0 {
-        must!(kill(pid, SIGKILL));
-    }
-    let status = wait_status(pid);
-    must!(close(end));
+    let deadline = now_ms() + 3000;
+    let status = loop {
+        let (got, status) = must!(wait4(pid, WNOHANG));
+        if got == pid {
+            break status;
+        }
+        if now_ms() > deadline {
+            must!(kill(pid, SIGKILL));
+        }
+        std::thread::yield_now();
+    };
     let errno = must!(read_vec(r, 1));
     must!(close(r));
     match errno.first() {
