@@ -92,6 +92,7 @@ impl Thread {
         }
         let mut thread = Thread::new(self.space.clone(), index, self.frame);
         let core = &self.space.core;
+        core.before_fork(&self.space, self.index);
         core.inherit_place((&self.space, self.index), (&self.space, index));
         self.inherit(&mut thread);
         // A new host thread has no alternate stack until sigreturn sets it.

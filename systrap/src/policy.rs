@@ -44,6 +44,8 @@ const GAP_CAP_NS: u64 = 1_000_000;
 const GAP_DOMINATED_NS: u64 = 5_000;
 /// A spin lasts at most this long: a fork or an exec between many short calls.
 const SPIN_MAX_NS: u64 = 300_000;
+/// How soon a thread that ends has others go on that waited for it.
+const LEAVING_NS: u64 = 50_000;
 /// How long a stub spins for its answer while a worker is hot.
 const STUB_SPIN_NS: u64 = 100_000;
 /// How long a stub looks at a futex word before it sleeps (stub/futex.rs):
@@ -84,6 +86,8 @@ pub(crate) struct Policy {
     gap: AtomicU64,
     /// When the last event was found, cycles.
     last: AtomicU64,
+    /// Until when a thread that ends may wake others by itself, cycles.
+    leaving: AtomicU64,
     /// No spinning before this time, cycles.
     not_before: AtomicU64,
     /// Recent fast events that came from the worker's own CPU.
@@ -188,6 +192,7 @@ impl Policy {
             wake: AtomicBool::new(false),
             gap: AtomicU64::new(clock.cycles(GAP_CAP_NS)),
             last: AtomicU64::new(0),
+            leaving: AtomicU64::new(0),
             not_before: AtomicU64::new(0),
             own_cpu: AtomicU32::new(0),
             clock,
@@ -445,7 +450,7 @@ impl Core {
             return None;
         }
         let busy = self.busy();
-        if busy == 0 || self.crowded(busy) {
+        if busy == 0 && sys::tsc() >= p.leaving.load(Ordering::Relaxed) || self.crowded(busy) {
             return None;
         }
         let own = p.own_cpu.load(Ordering::Relaxed);
@@ -457,6 +462,13 @@ impl Core {
             return None;
         }
         Some(p.clock.cycles(SPIN_MAX_NS))
+    }
+
+    /// A thread ends. It publishes nothing any more, but may be what others wait for in futexes.
+    pub(crate) fn leaves(&self) {
+        let p = &self.policy;
+        let until = sys::tsc() + p.clock.cycles(LEAVING_NS);
+        p.leaving.store(until, Ordering::Relaxed);
     }
 
     /// Threads that use a CPU.
@@ -473,8 +485,15 @@ impl Core {
         for other in p.workers.iter().filter(|w| w.cpu != me.cpu) {
             if self.doorbell.ld32(line(other.cpu)) == DS_SLEEPING {
                 self.counts.passes();
-                other.passed.store(true, Ordering::SeqCst);
-                self.wake_worker(other.cpu);
+                // Until it runs, stubs ring for their own CPU's worker. That one is not to get hot in its place.
+                let next = other.cpu + 1;
+                let free = p
+                    .hot
+                    .compare_exchange(0, next, Ordering::SeqCst, Ordering::SeqCst);
+                if free.is_ok() {
+                    other.passed.store(true, Ordering::SeqCst);
+                    self.wake_worker(other.cpu);
+                }
                 return;
             }
         }

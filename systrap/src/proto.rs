@@ -186,6 +186,8 @@ pub const RF_FULL: u32 = 32;
 pub const RF_XSAVE: u32 = 64;
 /// `S_RET` goes to the frame's `rax`.
 pub const RF_RET: u32 = 128;
+/// With `RF_REPARK`: what follows takes long, so don't spin for it.
+pub const RF_LONG: u32 = 256;
 
 // ---- actions -----------------------------------------------------------------
 

@@ -444,8 +444,8 @@ impl AddressSpace {
     }
 
     /// The token of a thread that has published an event which nobody has
-    /// reported yet, and the CPU where it runs.
-    pub(crate) fn report_published(&self, index: u32) -> Option<(Token, u32)> {
+    /// reported yet, and the CPU where it runs, if it stays there.
+    pub(crate) fn report_published(&self, index: u32) -> Option<(Token, Option<u32>)> {
         let slot = self.slots.get(index)?;
         let base = u64::from(index) * SLOT_STRIDE;
         let was = slot.owner.load(Ordering::Acquire);
@@ -455,11 +455,9 @@ impl AddressSpace {
         }
         let token = self.take_report_of(slot, was)?;
         let on = self.region.ld32(base + S_CPU);
-        if self.core.policy.hot_cpu() == Some(on) {
-            self.core.keep_off(self, index, on);
-        }
+        let moved = self.core.policy.hot_cpu() == Some(on) && self.core.keep_off(self, index, on);
         self.core.counts.traps();
-        Some((token, on))
+        Some((token, (!moved).then_some(on)))
     }
 
     /// Appends the tokens of threads that have published an event; the CPU
@@ -496,7 +494,7 @@ impl AddressSpace {
             bits &= bits - 1;
             // A bit without an event: set twice for one, see watch.rs.
             if let Some((token, on)) = self.report_published(index) {
-                cpu = Some(on);
+                cpu = on.or(cpu);
                 out.push(token);
             }
         }
@@ -543,6 +541,10 @@ impl AddressSpace {
     /// Keeps it from the workers.
     pub(crate) fn hide(&self) {
         self.hidden.store(true, Ordering::Relaxed);
+    }
+
+    pub(crate) fn is_hidden(&self) -> bool {
+        self.hidden.load(Ordering::Relaxed)
     }
 
     pub(crate) fn vdso_moved(&self) -> Option<u64> {

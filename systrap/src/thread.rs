@@ -423,6 +423,11 @@ impl Thread {
         self.answer(RF_REPARK);
     }
 
+    /// As `perform`, for a task that is going to wait: the stub sleeps rather than spin for what comes after.
+    pub fn perform_and_wait(&mut self) {
+        self.answer(RF_REPARK | RF_LONG);
+    }
+
     /// As `resume`, but the stub first answers the trapped call itself, where it is one that it can (futex(2),
     /// sched_yield(2)); one that it can't is reported as before. For threads that ask about all calls.
     pub fn resume_own_call(&mut self) {
@@ -463,8 +468,9 @@ impl Thread {
                 self.space.started();
             }
             Some(end) => {
-                if end == Ends::Process {
-                    self.space.leaving.store(true, Ordering::SeqCst);
+                match end {
+                    Ends::Process => self.space.leaving.store(true, Ordering::SeqCst),
+                    Ends::Thread => self.space.core.leaves(),
                 }
                 self.state().owner.store(owner::LEAVING, Ordering::SeqCst);
             }

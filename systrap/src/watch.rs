@@ -130,7 +130,7 @@ pub(crate) fn stop() {
 /// The slot is about to be answered; what to tell its stub.
 pub(crate) fn arm(space: &Arc<AddressSpace>, index: u32, seq: u32) -> u32 {
     WATCH.with_borrow_mut(|w| {
-        if w.core != std::ptr::from_ref(&*space.core).addr() {
+        if w.core != std::ptr::from_ref(&*space.core).addr() || space.is_hidden() {
             return LOOK_NONE;
         }
         let known = |e: &&mut Entry| e.index == index && Arc::ptr_eq(&e.space, space);
@@ -185,7 +185,7 @@ pub(crate) fn poll(out: &mut Vec<Token>) -> Seen {
             if let Some((token, on)) = e.space.report_published(e.index) {
                 e.space.core.counts.watched();
                 out.push(token);
-                cpu = Some(on);
+                cpu = on.or(cpu);
             }
         }
         Seen::Event(cpu)

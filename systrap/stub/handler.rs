@@ -44,7 +44,7 @@ extern "C" fn stub_handler(signo: u64, frame: u64) -> u64 {
 #[unsafe(no_mangle)]
 extern "C" fn stub_start(slot: u64, frame: u64) -> u64 {
     st32(slot + S_CPU, cpu(ld32(DOORBELL + D_FLAGS)));
-    wait_go(slot);
+    wait_unasked(slot);
     answered(slot, frame)
 }
 
@@ -255,7 +255,13 @@ pub fn answered(slot: u64, frame: u64) -> u64 {
             }
         }
         publish(slot, kind, 0, frame);
-        wait_go(slot);
+        if flags & RF_WAKE_STATE != 0 {
+            wait_unasked(slot);
+        } else if flags & RF_LONG != 0 && kind == EV_PARKED {
+            wait_long(slot);
+        } else {
+            wait_go(slot);
+        }
     }
 }
 
@@ -337,38 +343,54 @@ pub fn wait_go(slot: u64) {
             }
         }
     }
-    sleep(slot, seq);
+    sleep(slot, seq, false);
 }
 
+/// The same where the answer takes long. A worker that is hot looks at all
+/// slots before it sleeps.
+fn wait_long(slot: u64) {
+    let heard = ld32(DOORBELL + D_HOT) != 0;
+    sleep(slot, ld32(slot + S_SEQ), heard);
+}
+
+/// The same where the Sentry has no event to look for, but answers by itself.
+/// Without a spin: it may need this CPU for something else before it does.
+fn wait_unasked(slot: u64) {
+    let seq = ld32(slot + S_SEQ);
+    while ld32(slot + S_ACK) != seq {
+        doze(slot, seq, 0);
+    }
+    st32(slot + S_STATE, ST_AWAKE);
+}
+
+/// Sleeps until there is an answer; `heard`: the event is seen without a ring.
 #[inline(never)]
-fn sleep(slot: u64, seq: u32) {
+fn sleep(slot: u64, seq: u32, mut heard: bool) {
     while ld32(slot + S_ACK) != seq {
         let look = ld32(slot + S_LOOK);
-        if look == LOOK_WATCHED {
+        if look == LOOK_WATCHED && !heard {
             // By a worker that has other things to do, it seems.
             pend(slot);
         }
-        let sure = look == LOOK_BLOCKED || ring();
-        // A barrier: the Sentry answers, then looks at the state.
-        cas32(slot + S_STATE, ST_AWAKE, ST_SLEEPING);
-        if ld32(slot + S_ACK) == seq {
-            break;
-        }
+        let sure = look == LOOK_BLOCKED || (!heard && ring());
+        heard = false;
         let mut short = [0u64; 2];
         let ts = &raw mut short as u64;
         st64(ts, 0);
         st64(ts + 8, 1_000_000);
-        call(
-            NR_FUTEX,
-            slot + S_STATE,
-            0,
-            ST_SLEEPING as u64,
-            if sure { 0 } else { ts },
-            0,
-            0,
-        );
+        doze(slot, seq, if sure { 0 } else { ts });
     }
     st32(slot + S_STATE, ST_AWAKE);
+}
+
+/// Sleeps until woken, or the time is over.
+fn doze(slot: u64, seq: u32, timeout: u64) {
+    // A barrier: the Sentry answers, then looks at the state.
+    cas32(slot + S_STATE, ST_AWAKE, ST_SLEEPING);
+    if ld32(slot + S_ACK) != seq {
+        let state = slot + S_STATE;
+        call(NR_FUTEX, state, 0, ST_SLEEPING as u64, timeout, 0, 0);
+    }
 }
 
 /// Wakes the worker of this CPU if it sleeps. False if it may not have heard.

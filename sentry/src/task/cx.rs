@@ -254,6 +254,10 @@ impl Cx {
         interest: PollEvents,
         mut op: impl FnMut() -> Result<T>,
     ) -> Result<T> {
+        match op() {
+            Err(Errno::EAGAIN) => self.thread.lock().will_block(),
+            done => return done,
+        }
         let listener = Arc::new(CellListener(Arc::clone(self.task.cell())));
         let _registration = queue.register(interest, listener);
         poll_fn(|_| match op() {

@@ -131,6 +131,15 @@ fn event(cx: &Cx, acts: bool) -> Event {
 /// Performs queued actions now, without going on with the application. Returns the event that ended it:
 /// `Parked` if all went well.
 pub(crate) async fn perform(cx: &Cx) -> Event {
+    perform_by(cx, Thread::perform).await
+}
+
+/// The same before a long wait.
+pub(crate) async fn perform_and_wait(cx: &Cx) -> Event {
+    perform_by(cx, Thread::perform_and_wait).await
+}
+
+async fn perform_by(cx: &Cx, go: impl Fn(&mut Thread)) -> Event {
     let cell = cx.task.cell();
     let mut resumed = false;
     poll_fn(|_| {
@@ -138,7 +147,7 @@ pub(crate) async fn perform(cx: &Cx) -> Event {
             cell.take_trapped();
             let mut thread = cx.thread.lock();
             cx.store_result(&mut thread);
-            thread.perform();
+            go(&mut thread);
             drop(thread);
             resumed = true;
             Poll::Pending
