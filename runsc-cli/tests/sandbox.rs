@@ -460,12 +460,7 @@ fn a_bundle_runs() {
         c["process"]["user"] = json!({ "uid": 5, "gid": 6 });
         c["hostname"] = "inside".into();
     });
-    let mut child = runsc()
-        .arg("--root")
-        .arg(dir.path("state"))
-        .args(["run", "it"])
-        .arg("--bundle")
-        .arg(dir.dir())
+    let mut child = run_bundle(&dir)
         .arg("--pid-file")
         .arg(dir.path("pid"))
         .stdin(Stdio::piped())
@@ -509,12 +504,7 @@ fn a_root_is_written_through_unless_read_only() {
             ]);
             c["root"]["readonly"] = readonly.into();
         });
-        let output = runsc()
-            .arg("--root")
-            .arg(dir.path("state"))
-            .args(["run", "it", "-b"])
-            .arg(dir.dir())
-            .finish();
+        let output = run_bundle(&dir).finish();
         assert_eq!(stdout(&output), expected, "{}", stderr(&output));
         assert_eq!(dir.path("rootfs/file").exists(), !readonly);
     }
@@ -536,12 +526,7 @@ fn binds_show_the_hosts_files() {
             c["mounts"].as_array_mut().unwrap().push(mount);
         }
     });
-    let output = runsc()
-        .arg("--root")
-        .arg(dir.path("state"))
-        .args(["run", "it", "-b"])
-        .arg(dir.dir())
-        .finish();
+    let output = run_bundle(&dir).finish();
     assert_eq!(stdout(&output), "content\n");
     assert!(
         stderr(&output).contains("Read-only file system"),

@@ -114,6 +114,14 @@ pub fn bundle(dir: &TempDir, edit: impl FnOnce(&mut serde_json::Value)) {
     std::fs::write(dir.path("config.json"), config.to_string()).unwrap();
 }
 
+/// `runsc run it` of a bundle, its state beside it.
+pub fn run_bundle(dir: &TempDir) -> Command {
+    let mut command = runsc();
+    command.arg("--root").arg(dir.path("state"));
+    command.args(["run", "it", "--bundle"]).arg(dir.dir());
+    command
+}
+
 /// The children of a process on the host, and theirs.
 pub fn descendants(pid: u32) -> Vec<u32> {
     let children =

@@ -2,7 +2,7 @@
 
 use super::{Phase, TcpSocket};
 use crate::net::inet::ip::{Rights, Subject};
-use crate::net::inet::tcp::options::TcpInfo;
+use crate::net::inet::tcp::options::{add_connection, info};
 use crate::net::options::OptionValue;
 use arch::{Errno, Result};
 
@@ -57,7 +57,7 @@ impl TcpSocket {
 
     fn info(&self) -> OptionValue {
         let st = self.locked();
-        let mut info = TcpInfo::new(Self::tcp_state(&st));
+        let mut info = info(Self::tcp_state(&st));
         match &st.phase {
             Phase::Listening(listener) => {
                 let (ready, backlog) = listener.lengths();
@@ -66,7 +66,7 @@ impl TcpSocket {
             }
             Phase::Open(conn, side) => {
                 let window = u32::try_from(self.sk.base.rcvbuf() / 2).unwrap_or(u32::MAX);
-                info.connected(conn.traffic(*side), window);
+                add_connection(&mut info, conn.traffic(*side), window);
                 info.notsent_bytes = u32::try_from(conn.unsent(*side)).unwrap_or(u32::MAX);
             }
             _ => {}
