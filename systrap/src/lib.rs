@@ -14,7 +14,6 @@ mod clone;
 mod complete;
 mod core;
 mod counters;
-mod deliver;
 mod event;
 mod filter;
 mod fpstate;
@@ -33,8 +32,8 @@ mod site;
 mod slot;
 mod space;
 mod sys;
+mod text;
 mod thread;
-mod watch;
 mod window;
 mod zygote;
 
@@ -46,6 +45,7 @@ pub use patch::{Patched, TrapSite, code_area_len};
 pub use platform::{Options, Platform};
 pub use regs::{Arch, Regs};
 pub use space::{AddressSpace, FinalUsage, Usage};
+pub use text::SharedText;
 pub use thread::{Identity, Thread};
 pub use window::{Prefetched, Reserved, Window};
 

@@ -14,11 +14,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use parking_lot::RwLock;
 
+use crate::counters::count;
 use crate::layout::TASK_SIZE;
 use crate::proto::*;
 use crate::site::{AFTER, BEFORE, Form, Placed, Text};
 use crate::zygote::FAST_ENTRY;
-use crate::{AddressSpace, Thread};
+use crate::{AddressSpace, SharedText, Thread};
 
 /// Sites that are counted in one address space.
 const SITES_MAX: usize = 8192;
@@ -71,6 +72,16 @@ struct Detour {
     sure: bool,
 }
 
+/// A text for all processes as it is mapped here.
+#[derive(Clone)]
+struct Attached {
+    text: Arc<SharedText>,
+    /// Where it starts, or would.
+    start: u64,
+    /// Where its area does.
+    area: u64,
+}
+
 #[derive(Clone, Default)]
 struct Inner {
     sites: HashMap<u64, State>,
@@ -78,6 +89,10 @@ struct Inner {
     areas: BTreeMap<u64, Area>,
     /// Addresses where a thread can't go on since the text was rewritten.
     detours: HashMap<u64, Detour>,
+    /// What is mapped of texts for all: by start address, with the end.
+    texts: BTreeMap<u64, (u64, Attached)>,
+    /// Their areas, by start address.
+    shared: BTreeMap<u64, Attached>,
 }
 
 /// The sites of one address space. A fork shares the record until either side
@@ -97,7 +112,8 @@ impl Patches {
     fn change<T>(&self, f: impl FnOnce(&mut Inner) -> T) -> T {
         let mut inner = self.inner.write();
         let result = f(Arc::make_mut(&mut inner));
-        self.some.store(!inner.areas.is_empty(), Ordering::Release);
+        let some = !inner.areas.is_empty() || !inner.shared.is_empty();
+        self.some.store(some, Ordering::Release);
         result
     }
 
@@ -118,15 +134,25 @@ impl Patches {
     }
 
     fn shown(&self, rip: u64) -> Option<u64> {
-        let inner = self.inner.read();
-        let (start, area) = inner.areas.range(..=rip).next_back()?;
-        let (at, placed) = area.code.range(..=rip - start).next_back()?;
-        let off = rip - start - at;
-        (off < CODE).then(|| placed.shown(off as usize))
+        self.inner.read().shown(rip)
     }
 
     fn detour(&self, rip: u64) -> Option<Detour> {
-        self.inner.read().detours.get(&rip).copied()
+        let inner = self.inner.read();
+        let own = inner.detours.get(&rip).copied();
+        own.or_else(|| inner.shared_detour(rip))
+    }
+
+    /// Whether the `syscall` at `address` is a trampoline's, has been rewritten,
+    /// or never will be.
+    fn is_settled(&self, address: u64) -> bool {
+        let inner = self.inner.read();
+        // The common case by far, once a program runs.
+        inner.sites.get(&address) == Some(&State::Done)
+            || inner.shown(address + 2).is_some()
+            || inner
+                .shared_at(address)
+                .is_some_and(|(here, off)| here.text.has(off))
     }
 
     fn make_sure(&self, rip: u64) {
@@ -139,6 +165,52 @@ impl Patches {
 }
 
 impl Inner {
+    fn shown(&self, rip: u64) -> Option<u64> {
+        if let Some((start, area)) = self.areas.range(..=rip).next_back()
+            && let Some((at, placed)) = area.code.range(..=rip - start).next_back()
+            && rip - start - at < CODE
+        {
+            return Some(placed.shown((rip - start - at) as usize));
+        }
+        let (area, here) = self.shared.range(..=rip).next_back()?;
+        Some(here.start + here.text.shown(rip - area)?)
+    }
+
+    /// The text for all that `addr` is in, and the offset there.
+    fn shared_at(&self, addr: u64) -> Option<(&Attached, u64)> {
+        let (_, (end, here)) = self.texts.range(..=addr).next_back()?;
+        (addr < *end).then(|| (here, addr - here.start))
+    }
+
+    fn shared_detour(&self, rip: u64) -> Option<Detour> {
+        let (here, off) = self.shared_at(rip)?;
+        let to = here.area + here.text.detour(off)?;
+        let there = self.shared.get(&here.area)?;
+        Arc::ptr_eq(&there.text, &here.text).then_some(Detour { to, sure: true })
+    }
+
+    /// The pages of `[start, end)` are, or will be, something else.
+    fn forget(&mut self, start: u64, end: u64) {
+        let gone = |at: &u64| *at < end && *at + CODE_AREA > start;
+        self.areas.retain(|at, _| !gone(at));
+        self.shared.retain(|at, _| !gone(at));
+        self.sites.retain(|at, _| !(start..end).contains(at));
+        self.detours.retain(|at, _| !(start..end).contains(at));
+        let hit = self.texts.range(..end).filter(|(_, (e, _))| *e > start);
+        let hit: Vec<u64> = hit.map(|(at, _)| *at).collect();
+        for at in hit {
+            let Some((to, text)) = self.texts.remove(&at) else {
+                continue;
+            };
+            if at < start {
+                self.texts.insert(at, (start, text.clone()));
+            }
+            if to > end {
+                self.texts.insert(end, (to, text));
+            }
+        }
+    }
+
     /// Takes room for a trampoline.
     fn place(&mut self, text: &Text, form: Form) -> Option<(u64, u64)> {
         for (start, area) in &mut self.areas {
@@ -168,15 +240,25 @@ impl AddressSpace {
     /// sites there is another's. Call sites that lead to trampolines that are
     /// gone are lost.
     pub fn forget_code(&self, start: u64, end: u64) {
-        if !self.patches.any() {
-            return;
+        if self.patches.any() {
+            self.patches.change(|inner| inner.forget(start, end));
         }
+    }
+
+    /// A text for all will be mapped at `start`, and its trampolines where they
+    /// must be ([`SharedText::area_of`]); what was there has been forgotten.
+    pub fn attach_text(&self, start: u64, text: &Arc<SharedText>) {
+        let Some(area) = text.area_of(start) else {
+            return;
+        };
+        let here = Attached {
+            text: text.clone(),
+            start,
+            area,
+        };
         self.patches.change(|inner| {
-            inner
-                .areas
-                .retain(|at, _| *at >= end || at + CODE_AREA <= start);
-            inner.sites.retain(|at, _| !(start..end).contains(at));
-            inner.detours.retain(|at, _| !(start..end).contains(at));
+            inner.shared.insert(area, here.clone());
+            inner.texts.insert(start, (start + text.len(), here));
         });
     }
 }
@@ -195,11 +277,7 @@ impl Thread {
             return None;
         }
         let foreign = self.ld32(self.frame + F_SI_ARCH) != AUDIT_ARCH_X86_64;
-        if foreign || address >= TASK_SIZE - 2 || self.space.patches.shown(address + 2).is_some() {
-            return None;
-        }
-        // The common case by far, once a program runs.
-        if self.space.patches.inner.read().sites.get(&address) == Some(&State::Done) {
+        if foreign || address >= TASK_SIZE - 2 || self.space.patches.is_settled(address) {
             return None;
         }
         let busy = self.space.patches.busy.load(Ordering::Acquire);
@@ -281,7 +359,7 @@ impl Thread {
             self.patch_is_done(false);
             return Patched::Refused;
         }
-        space.core.counts.patched();
+        count(&space.core.counts.patched);
         Patched::Queued
     }
 

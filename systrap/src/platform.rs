@@ -98,7 +98,6 @@ impl Platform {
 
     /// Appends the tokens of threads that have an event now.
     pub fn poll(&self, _worker: usize, out: &mut Vec<Token>) {
-        crate::watch::poll(out);
         self.core.poll(out);
     }
 
@@ -138,6 +137,15 @@ impl Platform {
         (parts.iter().sum(), parts.iter().rev().skip(1).sum())
     }
 
+    /// Whether call sites are rewritten.
+    pub fn rewrites(&self) -> bool {
+        self.core.patching().is_some()
+    }
+
+    pub(crate) fn core(&self) -> &Core {
+        &self.core
+    }
+
     pub fn counters(&self) -> Counters {
         self.core.counts.snapshot()
     }
@@ -145,7 +153,6 @@ impl Platform {
 
 impl Drop for Platform {
     fn drop(&mut self) {
-        crate::watch::stop();
         self.zygote.lock().address_space().kill();
     }
 }

@@ -28,10 +28,15 @@ const SYSCALL: [u8; 2] = [0x0f, 0x05];
 const MOV_EAX: u8 = 0xb8;
 const JMP: u8 = 0xe9;
 /// Length of the `mov` and of the jump.
-const LEN: usize = 5;
+pub(crate) const LEN: usize = 5;
 const LINE: u64 = 64;
 /// The call that `__restore_rt` makes: unwinders know it by its bytes.
 const RT_SIGRETURN: u32 = 15;
+/// From so far before an instruction its start is looked for at most, and more than that.
+const FAR: usize = 200;
+const WINDOW: usize = FAR + 1;
+/// Numbers of calls are below.
+const NUMBERS: u32 = 1024;
 /// Bytes that no 64-bit instruction starts with (Intel SDM, opcode map: #UD).
 const INVALID: [u8; 17] = [
     0x06, 0x07, 0x0e, 0x16, 0x17, 0x1e, 0x1f, 0x27, 0x2f, 0x37, 0x3f, 0x60, 0x61, 0x82, 0x9a, 0xce,
@@ -69,20 +74,32 @@ pub(crate) struct Plan {
     pub form: Form,
 }
 
+/// A jump in the place of a call, for text that nobody runs yet.
+pub(crate) struct Jump {
+    pub at: u64,
+    pub bytes: [u8; LEN],
+    pub code: [u8; CODE as usize],
+}
+
 impl Text {
     /// The form that fits; None if the site must stay as it is.
     pub fn form(&self, nr: u64) -> Option<Form> {
+        self.form_where(nr, in_one_line)
+    }
+
+    /// The same where only jumps at certain places can be written.
+    fn form_where(&self, nr: u64, can_write: impl Fn(u64) -> bool) -> Option<Form> {
         let here = self.bytes.get(self.before..)?;
         if !here.starts_with(&SYSCALL) || nr == RT_SIGRETURN.into() {
             return None;
         }
         if let Some(imm) = self.number() {
             let fits = u64::from(imm) == nr & 0xffff_ffff;
-            if fits && imm != RT_SIGRETURN && in_one_line(self.addr - LEN as u64) {
+            if fits && imm != RT_SIGRETURN && can_write(self.addr - LEN as u64) {
                 return Some(Form::Number(imm));
             }
         }
-        if self.restores() || !in_one_line(self.addr) {
+        if self.restores() || !can_write(self.addr) {
             return None;
         }
         let rest = here.get(SYSCALL.len()..)?;
@@ -92,36 +109,79 @@ impl Text {
         (len + SYSCALL.len() >= LEN && movable(&insn)).then_some(Form::Moved(len))
     }
 
+    /// The form that fits whatever the site is called with, as far as the bytes
+    /// alone tell, in text that nobody runs yet.
+    pub fn plain_form(&self) -> Option<Form> {
+        // Without a number before it: none that it could have.
+        let number = self.number().map_or(u64::MAX, u64::from);
+        let form = self.form_where(number, |_| true)?;
+        match form {
+            Form::Number(nr) => nr < NUMBERS,
+            Form::Moved(_) => self.is_checked() || self.is_boundary(self.before),
+        }
+        .then_some(form)
+    }
+
+    /// `syscall` and a look whether there was an error, as all C libraries have it: `cmp $-4095,%rax` or the like. No
+    /// other instruction has these bytes in it.
+    fn is_checked(&self) -> bool {
+        let after = self.bytes.get(self.before + SYSCALL.len()..);
+        let after = after.unwrap_or_default();
+        let after = after.strip_prefix(&[0x48]).unwrap_or(after);
+        matches!(after, [0x3d, 0 | 1, 0xf0, 0xff, 0xff, ..])
+    }
+
     /// The operand of a `mov $imm32,%eax` right before the `syscall`, if that
-    /// is an instruction of its own for most ways to come there: decoding
-    /// from any byte soon finds the real boundaries.
+    /// is an instruction of its own.
     fn number(&self) -> Option<u32> {
         let start = self.before.checked_sub(LEN)?;
         let bytes: &[u8; LEN] = self.bytes.get(start..self.before)?.try_into().ok()?;
-        if bytes[0] != MOV_EAX {
+        if bytes[0] != MOV_EAX || !self.is_boundary(start) {
             return None;
         }
-        // The start of the mapping is a boundary.
-        let from = if start < 48 {
-            0..1
-        } else {
-            start - 48..start - 16
+        let [_, imm @ ..] = *bytes;
+        Some(u32::from_le_bytes(imm))
+    }
+
+    /// Whether an instruction starts at this index, for most ways to come
+    /// there: decoding from any byte soon finds the real boundaries.
+    fn is_boundary(&self, start: usize) -> bool {
+        // The start of the mapping is a boundary. From further away more find it.
+        let (from, step) = match start {
+            ..48 => (0..1, 1),
+            48..FAR => (start - 48..start - 16, 1),
+            _ => (start - FAR..start - 72, 5),
         };
+        // Where ways meet they go on as one: each place is decoded once.
+        let mut known: [Option<bool>; WINDOW] = [None; WINDOW];
         let (mut hits, mut tries) = (0, 0);
-        for from in from {
-            let piece = self.bytes.get(from..self.before)?;
-            let mut decoder = Decoder::with_ip(64, piece, from as u64, DecoderOptions::NONE);
-            while decoder.position() + from < start {
-                if decoder.decode().is_invalid() {
-                    break;
+        for first in from.step_by(step) {
+            let mut way = [0_u8; WINDOW];
+            let (mut len, mut at) = (0, first);
+            let hit = loop {
+                if at >= start {
+                    break at == start;
                 }
+                let back = start - at;
+                if let Some(hit) = known[back] {
+                    break hit;
+                }
+                way[len] = back as u8;
+                len += 1;
+                let piece = self.bytes.get(at..).unwrap_or_default();
+                let insn = Decoder::with_ip(64, piece, 0, DecoderOptions::NONE).decode();
+                if insn.is_invalid() {
+                    break false;
+                }
+                at += insn.len();
+            };
+            for back in &way[..len] {
+                known[usize::from(*back)] = Some(hit);
             }
             tries += 1;
-            hits += u32::from(decoder.position() + from == start);
+            hits += u32::from(hit);
         }
-        let plain = hits * 2 > tries;
-        let [_, imm @ ..] = *bytes;
-        plain.then(|| u32::from_le_bytes(imm))
+        hits * 2 > tries
     }
 
     /// `mov $15,%rax; syscall` or `mov $15,%eax; syscall`.
@@ -150,14 +210,27 @@ impl Text {
         }
     }
 
-    /// The rewriting with a trampoline at `code`, which enters the stub at
-    /// `entry`.
-    pub fn plan(&self, form: Form, code: u64, entry: u64) -> Option<Plan> {
+    /// The jump to a trampoline at `code`, where it is, and that trampoline.
+    pub fn jump(&self, form: Form, code: u64, entry: u64) -> Option<Jump> {
         if !self.reaches(form, code) {
             return None;
         }
-        let start = self.start(form);
-        let rel = distance(start + LEN as u64, code)?;
+        let at = self.start(form);
+        let rel = distance(at + LEN as u64, code)?;
+        let mut bytes = [JMP; LEN];
+        bytes[1..].copy_from_slice(&rel.to_le_bytes());
+        Some(Jump {
+            at,
+            bytes,
+            code: self.code(form, code, entry)?,
+        })
+    }
+
+    /// The rewriting with a trampoline at `code`, which enters the stub at
+    /// `entry`.
+    pub fn plan(&self, form: Form, code: u64, entry: u64) -> Option<Plan> {
+        let jump = self.jump(form, code, entry)?;
+        let start = jump.at;
         // The window: 8 bytes in the line of the 5.
         let last = (start & !(LINE - 1)) + LINE - 8;
         let at = start.min(last);
@@ -166,13 +239,12 @@ impl Text {
         let index = usize::try_from(index).ok()?;
         let old: [u8; 8] = self.bytes.get(index..index + 8)?.try_into().ok()?;
         let mut new = old;
-        new[skip] = JMP;
-        new[skip + 1..skip + LEN].copy_from_slice(&rel.to_le_bytes());
+        new[skip..skip + LEN].copy_from_slice(&jump.bytes);
         Some(Plan {
             at,
             old: u64::from_le_bytes(old),
             new: u64::from_le_bytes(new),
-            code: self.code(form, code, entry)?,
+            code: jump.code,
             form,
         })
     }

@@ -58,6 +58,30 @@ pub fn write_all_at(fd: &OwnedFd, bytes: &[u8]) -> io::Result<()> {
     std::fs::File::from(fd.try_clone()?).write_all_at(bytes, 0)
 }
 
+/// Writes all of `bytes` at `offset`, by pwrite64(2) alone.
+pub fn write_at(fd: &OwnedFd, mut bytes: &[u8], mut offset: u64) -> io::Result<()> {
+    while !bytes.is_empty() {
+        // SAFETY: the buffer is readable for its length.
+        let r = check(unsafe {
+            libc::syscall(
+                libc::SYS_pwrite64,
+                fd.as_raw_fd(),
+                bytes.as_ptr(),
+                bytes.len(),
+                offset,
+            )
+        })?;
+        match usize::try_from(r) {
+            Ok(n) if n > 0 && n <= bytes.len() => {
+                bytes = &bytes[n..];
+                offset += n as u64;
+            }
+            _ => return Err(io::ErrorKind::WriteZero.into()),
+        }
+    }
+    Ok(())
+}
+
 /// A pair of sequenced-packet sockets; the first has SO_PASSCRED.
 pub fn control_pair() -> io::Result<(OwnedFd, OwnedFd)> {
     let mut fds = [0; 2];
@@ -397,13 +421,6 @@ pub fn auxv(kind: libc::c_ulong) -> u64 {
 pub fn tsc() -> u64 {
     // SAFETY: every x86-64 CPU has it.
     unsafe { std::arch::x86_64::_rdtsc() }
-}
-
-/// Whether rdpid may be used: it may in user space wherever it is there.
-pub fn has_rdpid() -> bool {
-    const LEAF: u32 = 7;
-    let ecx = std::arch::x86_64::__cpuid_count(LEAF, 0).ecx;
-    std::arch::x86_64::__cpuid(0).eax >= LEAF && ecx & 1 << 22 != 0
 }
 
 /// Whether this child has ended (it is not reaped).

@@ -17,7 +17,6 @@ mod runner;
 mod states;
 mod support;
 mod threads;
-mod watched;
 
 /// Name and function of each test.
 type Test = (&'static str, fn());
@@ -38,10 +37,15 @@ fn main() -> std::process::ExitCode {
         hostile::TESTS,
         kicks::TESTS,
         memory::TESTS,
-        patches::TESTS,
+        patches::actions::TESTS,
+        patches::forms::TESTS,
+        patches::hostile::TESTS,
+        patches::kicks::TESTS,
+        patches::shared::TESTS,
+        patches::states::TESTS,
+        patches::threads::TESTS,
         states::TESTS,
         threads::TESTS,
-        watched::TESTS,
     ]
     .concat();
     runner::main(&all)

@@ -106,7 +106,15 @@ fn slots_are_reused_after_exit() {
     }
     assert_eq!(p.u64(DATA), 800);
     let pid = p.space.host_pid().expect("pid");
-    until("the end of all others", || thread_count(pid) == 1);
+    let end = std::time::Instant::now() + std::time::Duration::from_secs(10);
+    while std::fs::read_dir(format!("/proc/{pid}/task"))
+        .expect("task")
+        .count()
+        > 1
+    {
+        assert!(std::time::Instant::now() < end);
+        std::thread::yield_now();
+    }
     assert_eq!(vm.platform.counters().violations, 0);
 }
 
@@ -135,10 +143,12 @@ fn the_first_may_leave_before_the_others() {
 }
 
 fn wait_dead(vm: &mut Vm, space: &systrap::AddressSpace) {
-    until("its death", || {
+    let end = std::time::Instant::now() + std::time::Duration::from_secs(10);
+    while !space.is_dead() {
         vm.platform.reap(&mut vm.tokens);
-        space.is_dead()
-    });
+        assert!(std::time::Instant::now() < end);
+        std::thread::yield_now();
+    }
 }
 
 fn exit_process_ends_all() {
@@ -166,7 +176,15 @@ fn dropping_a_handle_ends_the_thread() {
     let all = more(&mut vm, &mut p, 5);
     drop(all);
     let pid = p.space.host_pid().expect("pid");
-    until("the end of all others", || thread_count(pid) == 1);
+    let end = std::time::Instant::now() + std::time::Duration::from_secs(10);
+    while std::fs::read_dir(format!("/proc/{pid}/task"))
+        .expect("task")
+        .count()
+        > 1
+    {
+        assert!(std::time::Instant::now() < end);
+        std::thread::yield_now();
+    }
     assert_eq!(call(vm.go(&mut p)).0, 1000);
 }
 
@@ -243,5 +261,9 @@ fn clear_tid_at_exit() {
     t.thread.actions().store_u32(DATA + 8, 0, true);
     t.thread.actions().futex_wake(DATA + 8, 1, false);
     exit(t);
-    until("the tid is cleared", || p.u32(DATA + 8) == 0);
+    let end = std::time::Instant::now() + std::time::Duration::from_secs(10);
+    while p.u32(DATA + 8) != 0 {
+        assert!(std::time::Instant::now() < end);
+        std::thread::yield_now();
+    }
 }
