@@ -15,7 +15,13 @@ fn run(dir: &TempDir, script: &str, edit: impl FnOnce(&mut Value)) -> Output {
         c["root"]["readonly"] = false.into();
         edit(c);
     });
-    run_bundle(dir).finish()
+    runsc()
+        .arg("--root")
+        .arg(dir.path("state"))
+        .args(["run", "it", "-b"])
+        .arg(dir.dir())
+        .output()
+        .unwrap()
 }
 
 /// The same in a bundle of its own; what it printed.

@@ -1,14 +1,8 @@
 //! What the tests of the binary share.
-#![allow(
-    dead_code,
-    unused_imports,
-    reason = "not every test file needs all of it"
-)]
-
-pub use bounded::{Bounded, PATIENCE, Running, within};
+#![allow(dead_code, reason = "not every test file needs all of it")]
 
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Output};
+use std::process::{Command, Output};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
@@ -46,17 +40,17 @@ impl Drop for TempDir {
     }
 }
 
-/// The binary; it ends even if the test is killed that waits for it.
+/// The binary with a limit of a minute on its time.
 pub fn runsc() -> Command {
     let mut command = Command::new("timeout");
-    command.args(["--kill-after=5", "120", RUNSC]);
+    command.args(["--kill-after=5", "60", RUNSC]);
     command.stdin(std::process::Stdio::null());
     command
 }
 
 /// Runs `runsc do -- args`.
 pub fn sandboxed(args: &[&str]) -> Output {
-    runsc().args(["do", "--"]).args(args).finish()
+    runsc().args(["do", "--"]).args(args).output().unwrap()
 }
 
 pub fn stdout(output: &Output) -> String {
@@ -76,30 +70,14 @@ pub fn eventually(what: &str, mut done: impl FnMut() -> bool) {
     }
 }
 
-/// Waits for `child`'s end, for a minute; then it is killed.
-pub fn finish(child: &mut Child) -> ExitStatus {
-    let end = Instant::now() + Duration::from_secs(60);
-    loop {
-        if let Some(status) = child.try_wait().unwrap() {
-            return status;
-        }
-        if Instant::now() > end {
-            let _ = child.kill();
-            let _ = child.wait();
-            panic!("process {} has not ended within a minute", child.id());
-        }
-        std::thread::sleep(Duration::from_millis(5));
-    }
-}
-
 /// A bundle whose root file system holds the static busybox of the host and nothing else.
 pub fn bundle(dir: &TempDir, edit: impl FnOnce(&mut serde_json::Value)) {
     assert!(
         runsc()
             .args(["spec", "--bundle"])
             .arg(dir.dir())
-            .finish()
-            .status
+            .status()
+            .unwrap()
             .success()
     );
     let bin = dir.path("rootfs/bin");
@@ -112,14 +90,6 @@ pub fn bundle(dir: &TempDir, edit: impl FnOnce(&mut serde_json::Value)) {
     config["process"]["terminal"] = false.into();
     edit(&mut config);
     std::fs::write(dir.path("config.json"), config.to_string()).unwrap();
-}
-
-/// `runsc run it` of a bundle, its state beside it.
-pub fn run_bundle(dir: &TempDir) -> Command {
-    let mut command = runsc();
-    command.arg("--root").arg(dir.path("state"));
-    command.args(["run", "it", "--bundle"]).arg(dir.dir());
-    command
 }
 
 /// The children of a process on the host, and theirs.

@@ -42,6 +42,11 @@ fn submit(job: Job) {
     POOL.ready.notify_one();
 }
 
+/// Runs `f` on a thread that may sleep, some time.
+pub fn background(f: impl FnOnce() + Send + 'static) {
+    submit(Box::new(f));
+}
+
 fn pool_thread() {
     let mut state = POOL.state.lock();
     loop {

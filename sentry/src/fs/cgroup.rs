@@ -25,7 +25,12 @@ impl FileSystem for CgroupFs {
         "cgroup2"
     }
     fn statfs(&self) -> Result<StatFs> {
-        Ok(StatFs::plain(MAGIC))
+        Ok(StatFs {
+            magic: MAGIC,
+            bsize: 4096,
+            namelen: 255,
+            ..StatFs::default()
+        })
     }
     fn cache_limit(&self) -> usize {
         64

@@ -200,7 +200,7 @@ impl ExecImage {
             entry: plan.entry,
         };
         image.map_stack(&plan, &limits, persona);
-        image.map_files(params, &plan, persona)?;
+        image.map_files(cx, params, &plan, persona)?;
         image.place_heap(&plan, &mut random);
         image.state.info = Arc::new(ImageInfo {
             start_code: plan.start_code,
@@ -239,7 +239,13 @@ impl ExecImage {
         self.state.insert(vma);
     }
 
-    fn map_files(&mut self, params: &ExecParams<'_>, plan: &LoadPlan, persona: u64) -> Result<()> {
+    fn map_files(
+        &mut self,
+        cx: &Cx,
+        params: &ExecParams<'_>,
+        plan: &LoadPlan,
+        persona: u64,
+    ) -> Result<()> {
         for step in &plan.steps {
             match *step {
                 loader::Step::Zero { addr, len } => self.acts.push(Act::Zero { addr, len }),
@@ -259,6 +265,7 @@ impl ExecImage {
                     offset,
                     prot,
                 } => {
+                    let lead = addr - image_start(plan, file).unwrap_or(addr);
                     let file = match (file, params.interp) {
                         (loader::File::Interp, Some((file, _))) => file,
                         _ => params.file,
@@ -278,22 +285,42 @@ impl ExecImage {
                     else {
                         return Err(Errno::ENOEXEC);
                     };
-                    let flags = libc::MAP_PRIVATE;
-                    self.acts.push(Act::MapFd {
-                        fd,
-                        offset: host_offset,
-                        span,
-                        prot,
-                        flags,
-                    });
-                    let backing = Backing::File {
-                        file: Arc::clone(file),
-                        offset,
-                    };
-                    self.replace(Vma {
-                        backing,
+                    let mut text = None;
+                    if prot == Prot::READ | Prot::EXEC && host_offset == offset {
+                        let copy = cx.kernel().texts.get(file, &fd, offset, len, lead);
+                        text = copy.and_then(|copy| {
+                            let area = copy.free_area(&self.state.map, span)?;
+                            let free = plan.steps.iter().all(|s| !span_of(s).overlaps(area));
+                            free.then_some((copy, area))
+                        });
+                    }
+                    let mut vma = Vma {
+                        backing: Backing::File {
+                            file: Arc::clone(file),
+                            offset,
+                        },
                         ..Vma::anon(span, prot)
-                    });
+                    };
+                    if let Some((copy, area)) = text {
+                        vma.text = Some(copy.part());
+                        self.state.add_text(&copy, area, span);
+                        let code = Arc::clone(&copy);
+                        self.acts.push(Act::MapCode {
+                            copy: code,
+                            span: area,
+                        });
+                        self.acts.push(Act::MapText { copy, span });
+                    } else {
+                        let flags = libc::MAP_PRIVATE;
+                        self.acts.push(Act::MapFd {
+                            fd,
+                            offset: host_offset,
+                            span,
+                            prot,
+                            flags,
+                        });
+                    }
+                    self.replace(vma);
                 }
             }
         }
@@ -322,12 +349,12 @@ impl ExecImage {
     pub async fn load(self, cx: &Cx, mm: &Mm) -> Result<Start> {
         *mm.state.write() = self.state;
         for act in &self.acts {
-            let pushed = act.push(&mut cx.thread.lock().actions());
+            let pushed = act.give(&mm.space, &mut cx.thread.lock().actions());
             if pushed {
                 continue;
             }
             perform(cx).await?;
-            if !act.push(&mut cx.thread.lock().actions()) {
+            if !act.give(&mm.space, &mut cx.thread.lock().actions()) {
                 return Err(Errno::ENOMEM);
             }
         }
@@ -344,6 +371,24 @@ impl ExecImage {
             sp,
         })
     }
+}
+
+/// The range of a step of the plan.
+fn span_of(step: &loader::Step) -> Span {
+    match *step {
+        loader::Step::Zero { addr, len }
+        | loader::Step::MapAnon { addr, len, .. }
+        | loader::Step::MapFile { addr, len, .. } => Span::at(addr, len),
+    }
+}
+
+/// Where the first mapping of one of the two files is.
+fn image_start(plan: &LoadPlan, of: loader::File) -> Option<u64> {
+    let starts = plan.steps.iter().filter_map(|step| match *step {
+        loader::Step::MapFile { file, addr, .. } if file == of => Some(addr),
+        _ => None,
+    });
+    starts.min()
 }
 
 /// Has the stub perform what there is.

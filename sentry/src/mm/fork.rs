@@ -51,6 +51,7 @@ impl State {
             heap: self.heap,
             info: Arc::clone(&self.info),
             vdso: self.vdso,
+            texts: self.texts.clone(),
             ..Self::default()
         };
         for vma in self

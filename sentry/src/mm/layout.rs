@@ -64,6 +64,8 @@ pub struct Wish {
     pub low: bool,
     /// Anonymous: may be aligned for huge pages.
     pub anon: bool,
+    /// Bytes to leave free below, if that can be.
+    pub room: u64,
 }
 
 /// The checks that don't depend on what is mapped: ENOMEM for what doesn't fit, EINVAL for a fixed address that isn't
@@ -98,6 +100,16 @@ impl State {
             0 => 0,
             at => at.max(MMAP_MIN_ADDR),
         };
+        if wish.room != 0 && hint == 0 {
+            let more = Wish {
+                len: wish.len.saturating_add(wish.room),
+                room: 0,
+                ..*wish
+            };
+            if let Ok(at) = self.choose(tid, &more) {
+                return Ok(at + wish.room);
+            }
+        }
         let window = if wish.low {
             LOW_WINDOW
         } else {

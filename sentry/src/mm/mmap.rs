@@ -5,10 +5,10 @@ use super::plan::{Act, Done, Outcome, Step, Steps, Stop};
 use super::shm::Attachment;
 use super::span::{PAGE, Span, TASK_SIZE, page_aligned, page_up};
 use super::state::{Caller, State};
+use super::text::TextCopy;
 use super::vma::{Backing, Prot, SharedAnon, Vma, VmaFlags};
 use crate::vfs::File;
 use arch::Errno;
-use smallvec::smallvec;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
@@ -25,6 +25,10 @@ pub enum Source {
         offset: u64,
         fd: Arc<OwnedFd>,
         host_offset: u64,
+        /// What to map in its place if there is room for the trampolines.
+        text: Option<Arc<TextCopy>>,
+        /// Bytes to leave below, for those of a later mapping.
+        room: u64,
     },
     /// A System V segment.
     Shm {
@@ -62,6 +66,10 @@ impl MapCall {
             fixed: self.flags & FIXED != 0,
             low: self.flags & libc::MAP_32BIT != 0,
             anon: matches!(self.source, Source::Anon | Source::SharedAnon(_)),
+            room: match self.source {
+                Source::File { room, .. } => room,
+                _ => 0,
+            },
         }
     }
 
@@ -94,7 +102,21 @@ impl MapCall {
             flags,
             backing,
             name: None,
+            text: None,
         }
+    }
+
+    /// The copy to map, with the place of its trampolines.
+    fn text(&self, state: &State, who: &Caller, vma: &Vma) -> Option<(Arc<TextCopy>, Span)> {
+        let Source::File {
+            text: Some(copy), ..
+        } = &self.source
+        else {
+            return None;
+        };
+        let plain = vma.prot == Prot::READ | Prot::EXEC && !vma.flags.contains(VmaFlags::LOCKED);
+        let area = state.text_area(who.tid, &who.limits, copy, vma.span)?;
+        plain.then(|| (Arc::clone(copy), area))
     }
 
     fn act(&self, vma: &Vma) -> Act {
@@ -138,7 +160,7 @@ impl State {
         if call.flags & libc::MAP_FIXED_NOREPLACE != 0 && !self.map.is_free(span) {
             return Err(Stop::Errno(Errno::EEXIST));
         }
-        let vma = call.vma(span, self.lock_future);
+        let mut vma = call.vma(span, self.lock_future);
         if vma.flags.contains(VmaFlags::LOCKED) {
             let allowed = who.limits.ipc_lock || who.limits.memlock != 0;
             if call.flags & libc::MAP_LOCKED != 0 && !allowed {
@@ -158,10 +180,27 @@ impl State {
         }
         self.check_count(self.cuts(span) + 1)?;
         self.check_pending(who.tid, span)?;
+        let mut steps = Steps::new();
+        let act = match call.text(self, who, &vma) {
+            Some((copy, area)) => {
+                vma.text = Some(copy.part());
+                self.add_text(&copy, area, span);
+                let act = Act::MapCode {
+                    copy: Arc::clone(&copy),
+                    span: area,
+                };
+                steps.push(Step::with_undo(act, &[area], Vec::new()));
+                Act::MapText { copy, span }
+            }
+            None => call.act(&vma),
+        };
         let old = self.take(span);
-        let step = Step::with_undo(call.act(&vma), &[span], old);
         self.insert(vma);
-        Ok(Done::one(at, step))
+        steps.push(Step::with_undo(act, &[span], old));
+        Ok(Done {
+            answer: Ok(at),
+            steps,
+        })
     }
 
     /// munmap(2). EINVAL for an address that isn't page aligned, or a range beyond the address space or empty.
@@ -174,10 +213,8 @@ impl State {
         if self.cuts(span) == 2 && self.map.in_span(span).nth(1).is_none() {
             self.check_count(1)?;
         }
-        let steps: Steps = match self.unmap_step(span) {
-            Some(step) => smallvec![step],
-            None => Steps::new(),
-        };
+        let mut steps: Steps = self.unmap_step(span).into_iter().collect();
+        steps.extend(self.free_areas(span));
         Ok(Done {
             answer: Ok(0),
             steps,

@@ -40,6 +40,7 @@ mod state;
 mod testing;
 #[cfg(test)]
 mod tests;
+mod text;
 mod vma;
 
 pub use exec::{ExecImage, ExecParams, Executable, ImageInfo, Start};
@@ -50,6 +51,7 @@ pub use plan::{Done, Outcome, Step, Steps, Stop};
 pub use report::{Resident, Sizes};
 pub use span::{PAGE, Span, TASK_SIZE, page_aligned, page_down, page_up};
 pub use state::{Caller, Limits, MAX_MAP_COUNT, State, Usage};
+pub use text::{TextCopy, TextPart, Texts};
 pub use vma::{Backing, Prot, SharedAnon, Vma, VmaFlags};
 
 use crate::executor::{PollEvents, WaitQueue};
@@ -198,10 +200,7 @@ impl Mm {
         self.forget(old);
         let mut thread = cx.thread.lock();
         for act in acts {
-            for span in act.replaces() {
-                self.space.forget_code(span.start, span.end);
-            }
-            if !act.push(&mut thread.actions()) {
+            if !act.give(&self.space, &mut thread.actions()) {
                 // Calls have few steps; a full list means that somebody forgot to perform one.
                 tracing::error!(tid = who.tid, "the action list is full");
                 self.space.kill();
@@ -297,6 +296,9 @@ impl Mm {
     pub fn action_failed(&self, cx: &Cx, index: usize, errno: Errno) -> Option<Result<u64>> {
         let tid = cx.task.tid();
         let mut state = self.state.write();
+        for span in state.unperformed(tid, index) {
+            self.space.forget_code(span.start, span.end);
+        }
         let failure = state.failed(tid, index, errno);
         let gone = std::mem::take(&mut state.gone);
         let Some(failure) = failure else {
@@ -318,7 +320,7 @@ impl Mm {
         let mut fatal = failure.fatal;
         let mut thread = cx.thread.lock();
         for act in acts {
-            fatal |= !act.push(&mut thread.actions());
+            fatal |= !act.give(&self.space, &mut thread.actions());
         }
         if fatal {
             tracing::warn!(

@@ -5,7 +5,6 @@ use super::span::{PAGE, Span, TASK_SIZE, page_aligned, page_up};
 use super::state::{Caller, State};
 use super::vma::{Prot, VmaFlags, is_data};
 use arch::Errno;
-use smallvec::smallvec;
 
 /// PROT_GROWSDOWN: from the start of the mapping on.
 const PROT_GROWSDOWN: u64 = 0x0100_0000;
@@ -72,6 +71,10 @@ impl State {
             });
         }
         self.check_count(self.cuts(good))?;
+        let mut steps = Steps::new();
+        if wanted.contains(Prot::WRITE) {
+            steps = self.restore_text(who.tid, good)?;
+        }
         let old = self.copy(good);
         self.update(good, |vma| vma.prot = wanted);
         let step = Step::with_undo(
@@ -82,9 +85,10 @@ impl State {
             &[good],
             old,
         );
+        steps.push(step);
         Ok(Done {
             answer: answer.map(|()| 0),
-            steps: smallvec![step],
+            steps,
         })
     }
 

@@ -6,7 +6,6 @@ use super::span::{PAGE, Span, TASK_SIZE, page_aligned, page_up};
 use super::state::{Caller, MAX_MAP_COUNT, State};
 use super::vma::{Backing, Vma, VmaFlags};
 use arch::Errno;
-use smallvec::smallvec;
 
 /// Mappings that one call moves at most; Linux has no such bound.
 const MAX_MOVES: usize = 256;
@@ -145,14 +144,16 @@ impl State {
             let more = Span::new(from.end, end);
             if self.map.floor_above(more.start) >= more.end {
                 self.check_pending(who.tid, Span::new(from.start, more.end))?;
-                self.insert(extend(vma, more));
+                let mut steps = self.restore_text(who.tid, from)?;
+                let vma = self.map.at(call.old).unwrap_or(vma).clone();
+                self.insert(extend(&vma, more));
                 let act = Act::Remap {
                     from,
                     new_len: call.new_len,
                     flags: 0,
                     to: 0,
                 };
-                let mut steps: Steps = smallvec![Step::with_undo(act, &[more], Vec::new())];
+                steps.push(Step::with_undo(act, &[more], Vec::new()));
                 if vma.flags.contains(VmaFlags::LOCKED) {
                     steps.push(Step::hint(populate(more)));
                 }
@@ -176,7 +177,7 @@ impl State {
                 ..Wish::default()
             },
         )?;
-        let mut steps = Steps::new();
+        let mut steps = self.restore_text(who.tid, from)?;
         self.move_to(call, to, &mut steps);
         Ok(Done {
             answer: Ok(to),
@@ -191,7 +192,8 @@ impl State {
         }
         let from_end = call.old.saturating_add(call.old_len);
         self.check_pending(who.tid, Span::new(call.old, from_end))?;
-        let mut steps = Steps::new();
+        // A text's jumps lead to where they are right only in its place.
+        let mut steps = self.restore_text(who.tid, Span::at(call.old, call.old_len))?;
         let to = if call.fixed {
             let target = Span::at(new_addr, call.new_len);
             self.check_pending(who.tid, target)?;
@@ -235,7 +237,7 @@ impl State {
         if parts.len() > MAX_MOVES {
             return fail(Errno::ENOMEM);
         }
-        let mut steps = Steps::new();
+        let mut steps = self.restore_text(who.tid, from)?;
         for part in parts {
             let target = new_addr + (part.start - from.start);
             let one = Call {
@@ -280,6 +282,7 @@ impl State {
             moved = moved.split_off(call.old);
         }
         moved.span = target;
+        moved.text = None;
         let old = self.copy(from);
         if call.dont_unmap {
             self.update(from, |vma| {

@@ -108,6 +108,13 @@ impl State {
         self.pending.extract_if(.., |p| p.tid == tid).collect()
     }
 
+    /// What the actions of thread `tid`'s last list from `index` on were to replace.
+    pub fn unperformed(&self, tid: Pid, index: usize) -> Vec<Span> {
+        let own = self.pending.iter().filter(|p| p.tid == tid);
+        let left = own.flat_map(|p| p.steps.iter().skip(index.saturating_sub(p.base)));
+        left.flat_map(|step| step.act.replaces()).collect()
+    }
+
     /// Action `index` of thread `tid`'s last list failed: those before it are done, those after it are not.
     /// `None` if the action was not one of the map's.
     pub fn failed(&mut self, tid: Pid, index: usize, errno: Errno) -> Option<Failure> {
@@ -162,7 +169,10 @@ impl State {
         let mut steps = Steps::new();
         // The call may have done a part of its work.
         let lost = match act {
-            Act::MapAnon { span, .. } | Act::MapFd { span, .. } => Some(span),
+            Act::MapAnon { span, .. }
+            | Act::MapFd { span, .. }
+            | Act::MapText { span, .. }
+            | Act::MapCode { span, .. } => Some(span),
             Act::Remap {
                 new_len, flags, to, ..
             } if flags & libc::MREMAP_FIXED != 0 => Some(Span::at(to, new_len)),

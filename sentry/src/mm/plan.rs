@@ -2,11 +2,15 @@
 //! the map goes back should the host refuse one.
 
 use super::span::Span;
+use super::text::TextCopy;
 use super::vma::{Prot, Vma};
 use arch::Errno;
 use smallvec::SmallVec;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
+
+/// PROT_READ, PROT_EXEC.
+const TEXT_PROT: u32 = (libc::PROT_READ | libc::PROT_EXEC).cast_unsigned();
 
 /// One host call. Addresses are page aligned and inside the application's part of the address space.
 #[derive(Clone, Debug)]
@@ -21,6 +25,10 @@ pub enum Act {
         prot: Prot,
         flags: i32,
     },
+    /// mmap(2) of a text that processes share: all of it.
+    MapText { copy: Arc<TextCopy>, span: Span },
+    /// mmap(2) of its trampolines.
+    MapCode { copy: Arc<TextCopy>, span: Span },
     /// munmap(2).
     Unmap { span: Span },
     /// mprotect(2).
@@ -62,6 +70,22 @@ impl Act {
                 bits(prot),
                 flags.cast_unsigned(),
             ),
+            Self::MapText { copy, span } => list.mmap_fd(
+                copy.shared.fd(),
+                0,
+                span.start,
+                span.len(),
+                TEXT_PROT,
+                libc::MAP_PRIVATE.cast_unsigned(),
+            ),
+            Self::MapCode { copy, span } => list.mmap_fd(
+                copy.shared.fd(),
+                copy.shared.len(),
+                span.start,
+                span.len(),
+                TEXT_PROT,
+                libc::MAP_PRIVATE.cast_unsigned(),
+            ),
             Self::Unmap { span } => list.munmap(span.start, span.len()),
             Self::Protect { span, prot } => list.mprotect(span.start, span.len(), bits(prot)),
             Self::Remap {
@@ -78,12 +102,26 @@ impl Act {
 }
 
 impl Act {
+    /// Adds the call to the thread's list, and what rewritten call sites there will be in `space` to its record; false if
+    /// the list is full.
+    pub fn give(&self, space: &systrap::AddressSpace, list: &mut systrap::Actions<'_>) -> bool {
+        for span in self.replaces() {
+            space.forget_code(span.start, span.end);
+        }
+        if let Self::MapText { copy, span } = self {
+            space.attach_text(span.start, &copy.shared);
+        }
+        self.push(list)
+    }
+
     /// The ranges whose pages it takes away.
     pub fn replaces(&self) -> impl Iterator<Item = Span> {
         let (one, other) = match self {
-            Self::MapAnon { span, .. } | Self::MapFd { span, .. } | Self::Unmap { span } => {
-                (Some(*span), None)
-            }
+            Self::MapAnon { span, .. }
+            | Self::MapFd { span, .. }
+            | Self::MapText { span, .. }
+            | Self::MapCode { span, .. }
+            | Self::Unmap { span } => (Some(*span), None),
             Self::Remap {
                 from,
                 new_len,

@@ -6,6 +6,7 @@ use super::map::VmaMap;
 use super::pending::Pending;
 use super::plan::{Act, Step, Stop, Undo};
 use super::span::{PAGE, Span, page_up};
+use super::text::TextPlace;
 use super::vma::{Prot, Vma, VmaFlags};
 use crate::task::{Pid, cap};
 use arch::{Errno, Result};
@@ -136,6 +137,8 @@ pub struct State {
     pub info: Arc<ImageInfo>,
     /// Where the vDSO is.
     pub vdso: Option<Vdso>,
+    /// Where texts are mapped that processes share.
+    pub texts: Vec<TextPlace>,
     /// Actions that a thread may not have performed yet.
     pub pending: Vec<Pending>,
     /// Counts them.

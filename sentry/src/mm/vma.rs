@@ -2,6 +2,7 @@
 
 use super::shm::Attachment;
 use super::span::{PAGE, Span};
+use super::text::TextPart;
 use crate::vfs::File;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
@@ -174,6 +175,8 @@ pub struct Vma {
     pub backing: Backing,
     /// PR_SET_VMA_ANON_NAME.
     pub name: Option<Arc<[u8]>>,
+    /// The text that it shares with other processes.
+    pub text: Option<TextPart>,
 }
 
 impl Vma {
@@ -185,6 +188,7 @@ impl Vma {
             flags: VmaFlags::MAY_ALL,
             backing: Backing::Anon,
             name: None,
+            text: None,
         }
     }
 
@@ -227,5 +231,6 @@ impl Vma {
             && !self.flags.contains(VmaFlags::GROWS_DOWN)
             && self.backing.continues(self.bytes(), &next.backing)
             && self.name == next.name
+            && self.text == next.text
     }
 }

@@ -99,7 +99,7 @@ pub async fn mmap(
     }
     match file {
         None => anonymous(&mut call, flags)?,
-        Some(file) => of_file(&mut call, flags, file, offset)?,
+        Some(file) => of_file(cx, &mut call, flags, file, offset)?,
     }
     mm.change(cx, |state, who| state.mmap(who, &call)).await
 }
@@ -135,7 +135,7 @@ fn shared_anonymous(call: &mut MapCall) -> Result<()> {
     Ok(())
 }
 
-fn of_file(call: &mut MapCall, flags: i32, file: Arc<File>, offset: u64) -> Result<()> {
+fn of_file(cx: &Cx, call: &mut MapCall, flags: i32, file: Arc<File>, offset: u64) -> Result<()> {
     let shared = match flags & MAP_TYPE {
         libc::MAP_SHARED => true,
         libc::MAP_SHARED_VALIDATE if flags & !(LEGACY | MAP_TYPE) != 0 => {
@@ -175,11 +175,23 @@ fn of_file(call: &mut MapCall, flags: i32, file: Arc<File>, offset: u64) -> Resu
             fd,
             offset: host_offset,
         } => {
+            let (mut text, mut room) = (None, 0);
+            if !shared && host_offset == offset {
+                let texts = &cx.kernel().texts;
+                if call.prot == Prot::READ | Prot::EXEC && flags & libc::MAP_FIXED != 0 {
+                    let lead = cx.task.mm().with(|s| s.lead(call.addr, &file));
+                    text = texts.get(&file, &fd, offset, call.len, lead);
+                } else if call.prot == Prot::READ && offset == 0 && flags & libc::MAP_FIXED == 0 {
+                    room = texts.room(&file, &fd);
+                }
+            }
             call.source = Source::File {
                 file,
                 offset,
                 fd,
                 host_offset,
+                text,
+                room,
             };
             Ok(())
         }

@@ -147,6 +147,11 @@ pub trait FileOps: Send + Sync + Any {
         Err(Errno::ENODEV)
     }
 
+    /// Whether what [`FileOps::map`] gives is a file of the host's, whose times tell when it is changed.
+    fn is_host_file(&self) -> bool {
+        false
+    }
+
     /// ftruncate(2).
     fn truncate(&self, _file: &File, _len: u64) -> Result<()> {
         Err(Errno::EINVAL)

@@ -153,6 +153,10 @@ impl FileOps for HostFile {
         })
     }
 
+    fn is_host_file(&self) -> bool {
+        true
+    }
+
     fn truncate(&self, _file: &File, len: u64) -> Result<()> {
         let fd = self.write.as_ref().ok_or(Errno::EINVAL)?;
         host::truncate(fd.as_fd(), len)?;

@@ -3,7 +3,7 @@
 use super::dir::Listed;
 use super::inode::OverlayInode;
 use crate::fs::host::file::HostFile;
-use crate::fs::tmp::file::{TmpFile, seek_dir};
+use crate::fs::tmp::file::{TmpFile, seek_in};
 use crate::user::{Sink, Source};
 use crate::vfs::{DirSink, File, FileOps, FileType, MapRequest, MapSource, SeekFrom};
 use arch::{Errno, Result};
@@ -86,6 +86,10 @@ impl FileOps for OverlayFile {
         self.now()?.map(file, req)
     }
 
+    fn is_host_file(&self) -> bool {
+        self.now().is_ok_and(FileOps::is_host_file)
+    }
+
     fn truncate(&self, file: &File, len: u64) -> Result<()> {
         self.now()?.truncate(file, len)
     }
@@ -130,7 +134,12 @@ impl FileOps for OverlayDirFile {
     }
 
     fn seek(&self, _file: &File, pos: u64, to: SeekFrom) -> Result<u64> {
-        seek_dir(pos, to)
+        match to {
+            SeekFrom::Start(_) | SeekFrom::Current(_) => {
+                seek_in(pos, to, 0, |_, _| Err(Errno::EINVAL))
+            }
+            _ => Err(Errno::EINVAL),
+        }
     }
 
     fn readdir(&self, file: &File, pos: &mut u64, sink: &mut dyn DirSink) -> Result<()> {

@@ -82,7 +82,7 @@ impl FileOps for Mem {
         while dst.remaining() > 0 {
             let at = offset.checked_add(done as u64).ok_or(Errno::EIO)?;
             let want = Self::mapped(&mm, at, dst.remaining().min(CHUNK));
-            let got = mm.space.read(at, &mut buf[..want]);
+            let got = mm.read_as_loaded(at, &mut buf[..want]);
             let n = match got {
                 0 => Err(Errno::EIO),
                 _ => dst.write(&buf[..got]),

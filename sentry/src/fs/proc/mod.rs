@@ -39,7 +39,12 @@ impl FileSystem for ProcFs {
         "proc"
     }
     fn statfs(&self) -> Result<StatFs> {
-        Ok(StatFs::plain(MAGIC))
+        Ok(StatFs {
+            magic: MAGIC,
+            bsize: 4096,
+            namelen: 255,
+            ..StatFs::default()
+        })
     }
     fn revalidates(&self) -> bool {
         true

@@ -29,7 +29,12 @@ impl FileSystem for SysFs {
         "sysfs"
     }
     fn statfs(&self) -> Result<StatFs> {
-        Ok(StatFs::plain(MAGIC))
+        Ok(StatFs {
+            magic: MAGIC,
+            bsize: 4096,
+            namelen: 255,
+            ..StatFs::default()
+        })
     }
     fn cache_limit(&self) -> usize {
         256

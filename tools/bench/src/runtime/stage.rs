@@ -5,7 +5,6 @@
 #![expect(unsafe_code, reason = "the loopback interface is brought up by ioctl")]
 
 use super::config;
-use crate::place::{BIND, SCRATCH};
 use anyhow::{Context, Result, bail};
 use nix::errno::Errno;
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
@@ -78,9 +77,9 @@ impl Stage {
         for name in [
             "rootfs",
             "bind",
-            &format!("upper{SCRATCH}"),
+            "upper/bench/work",
             "upper/bench/home",
-            &format!("upper{BIND}"),
+            "upper/bench/bind",
             "work",
         ] {
             std::fs::create_dir_all(dir.join(name))?;

@@ -12,7 +12,6 @@ mod lseek;
 mod mount;
 mod open;
 mod openat2;
-mod propagation;
 mod rename;
 mod root;
 mod rw;
@@ -35,7 +34,6 @@ pub const FAMILIES: &[Family] = &[
     ("mount", mount::CASES),
     ("open", open::CASES),
     ("openat2", openat2::CASES),
-    ("propagation", propagation::CASES),
     ("rename", rename::CASES),
     ("root", root::CASES),
     ("rw", rw::CASES),

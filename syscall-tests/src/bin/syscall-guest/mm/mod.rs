@@ -6,6 +6,7 @@ mod advice;
 mod mmap;
 mod mremap;
 mod protect;
+mod text;
 
 /// All families of this folder.
 pub const FAMILIES: &[Family] = &[
@@ -13,4 +14,5 @@ pub const FAMILIES: &[Family] = &[
     ("mmap", mmap::CASES),
     ("mremap", mremap::CASES),
     ("protect", protect::CASES),
+    ("text", text::CASES),
 ];
