@@ -8,7 +8,7 @@
 
 use crate::report::{errno_name, fail};
 use crate::sys;
-use crate::sys::{Sys, getpid, prctl, raw, read_file, sleep_ms};
+use crate::sys::{Sys, getpid, now_ms, prctl, raw, read_file, sleep_ms};
 use libc::*;
 use std::ffi::{CStr, CString};
 
@@ -152,10 +152,12 @@ pub fn task_state(pid: i32) -> char {
         .unwrap_or('?')
 }
 
-/// Gives a task time to fall asleep in a blocking call. Falls back on a short
-/// sleep where /proc does not tell.
+/// Waits until a task sleeps in a blocking call; fails the case when it doesn't. Falls back on a short sleep where /proc does not
+/// tell.
+#[track_caller]
 pub fn wait_asleep(pid: i32) {
-    for _ in 0..200 {
+    let end = now_ms() + ASLEEP_MS;
+    loop {
         match task_state(pid) {
             'S' | 'D' => {
                 // Asleep, but perhaps in something short before the call.
@@ -168,10 +170,19 @@ pub fn wait_asleep(pid: i32) {
                 sleep_ms(50);
                 return;
             }
+            state if now_ms() > end => {
+                let at = std::panic::Location::caller();
+                fail(format_args!(
+                    "it does not fall asleep: state {state} ({at})"
+                ));
+            }
             _ => sleep_ms(1),
         }
     }
 }
+
+/// How long a task may take to fall asleep: on a busy machine it may not even run for a second.
+const ASLEEP_MS: i64 = 10_000;
 
 /// Polls until the condition holds; fails the case after five seconds.
 #[track_caller]

@@ -146,6 +146,8 @@ fn waiters_are_counted_and_go_on_as_they_can() {
     let one = waiter(0, -1);
     must!(set.op(1, 1, 0));
     let zero = waiter(1, 0);
+    wait_until("both wait for more", || set.ctl(0, GETNCNT, 0) == Ok(2));
+    wait_until("one waits for zero", || set.ctl(1, GETZCNT, 0) == Ok(1));
     check_eq!(set.ctl(0, GETNCNT, 0), Ok(2));
     check_eq!(set.ctl(1, GETZCNT, 0), Ok(1));
     check_eq!(set.ctl(1, GETNCNT, 0), Ok(0));
