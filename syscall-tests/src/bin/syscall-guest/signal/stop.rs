@@ -224,19 +224,20 @@ fn stopping_a_stopped_process_is_silent() {
 }
 
 fn grandchild_is_continued_through_the_group() {
-    let gate = Gate::new();
+    let grandchild = shared(1).cast::<i32>();
     let pid = child(|| {
         let inner = child(|| {
             raise(SIGSTOP);
             5
         });
-        gate.open();
+        poke(grandchild, inner);
         check_eq!(wait_exit(inner), 5);
         0
     });
-    gate.wait();
     // The grandchild is stopped; its group gets SIGCONT through its parent's.
-    sleep_ms(20);
+    wait_until("the grandchild's stop", || {
+        peek(grandchild) != 0 && task_state(peek(grandchild)) == 'T'
+    });
     must!(kill(0, SIGCONT));
     wait_ok(pid);
 }

@@ -160,17 +160,17 @@ fn cmp_requeue_checks_value() {
 fn private_requeue_moves_waiters() {
     static A: AtomicU32 = AtomicU32::new(0);
     static B: AtomicU32 = AtomicU32::new(0);
-    static WAITING: AtomicU32 = AtomicU32::new(0);
+    let (to, tids) = std::sync::mpsc::channel();
     let threads: Vec<_> = (0..3)
         .map(|_| {
-            std::thread::spawn(|| {
-                WAITING.fetch_add(1, SeqCst);
+            let to = to.clone();
+            std::thread::spawn(move || {
+                let _ = to.send(gettid());
                 op(A.as_ptr(), FUTEX_WAIT | PRIVATE, 0, 0, 0, 0)
             })
         })
         .collect();
-    wait_until("all started", || WAITING.load(SeqCst) == 3);
-    sleep_ms(30);
+    tids.iter().take(3).for_each(wait_asleep);
     let cmp = FUTEX_CMP_REQUEUE | PRIVATE;
     expect_errno!(op(A.as_ptr(), cmp, 1, 1, B.as_ptr() as usize, 9), EAGAIN);
     check_eq!(op(A.as_ptr(), cmp, 1, 1, B.as_ptr() as usize, 0), Ok(2));
