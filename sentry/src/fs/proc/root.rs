@@ -59,12 +59,16 @@ impl Directory for Root {
         let ino = name_ino(ROOT_INO, name);
         if let Some(pid) = parse_pid(name) {
             let kernel = proc.kernel()?;
-            let found = {
+            let (group, thread) = {
                 let tree = kernel.tasks.lock();
-                tree.group(pid)
-                    .or_else(|| tree.task(pid).map(|t| t.group.clone()))
+                (tree.group(pid), tree.task(pid))
             };
-            return Ok(task::process(proc, &found.ok_or(Errno::ENOENT)?));
+            let dir = match (group, thread) {
+                (Some(group), _) => task::process(proc, &group),
+                (None, Some(thread)) => task::thread(proc, &thread),
+                (None, None) => return Err(Errno::ENOENT),
+            };
+            return Ok(dir);
         }
         match name {
             b"self" => Ok(Node::link(proc.dev, ino, SelfLink { thread: false })),

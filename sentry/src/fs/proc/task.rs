@@ -5,7 +5,7 @@ use super::mem::{MemFile, Which};
 use super::{Proc, status};
 use crate::executor::WaitQueue;
 use crate::fs::pseudo::{Directory, Entry, Node, Owner, Symlink, Text, Watch, name_ino};
-use crate::task::{Task, ThreadGroup};
+use crate::task::{Pid, Task, ThreadGroup};
 use crate::vfs::inode::InodeRef;
 use crate::vfs::walk::Env;
 use crate::vfs::{FileType, MountNamespace, Path};
@@ -34,10 +34,18 @@ pub(super) fn owner_of(task: &Weak<Task>) -> Owner {
 
 /// The directory of a process.
 pub(super) fn process(proc: &Proc, group: &Arc<ThreadGroup>) -> InodeRef {
-    let ino = u64::from(group.pid.cast_unsigned()) << 20 | 1;
-    let task = group
-        .leader()
-        .map_or_else(Weak::new, |l| Arc::downgrade(&l));
+    let leader = group.leader();
+    let task = leader.map_or_else(Weak::new, |l| Arc::downgrade(&l));
+    whole(proc, group.pid, group, task)
+}
+
+/// /proc/TID of a thread that isn't its process's first: not listed, and of the thread, but for what is the process's.
+pub(super) fn thread(proc: &Proc, task: &Arc<Task>) -> InodeRef {
+    whole(proc, task.tid(), &task.group, Arc::downgrade(task))
+}
+
+fn whole(proc: &Proc, id: Pid, group: &Arc<ThreadGroup>, task: Weak<Task>) -> InodeRef {
+    let ino = u64::from(id.cast_unsigned()) << 20 | 1;
     let dir = TaskDir {
         proc: proc.clone(),
         group: Arc::downgrade(group),

@@ -524,6 +524,28 @@ fn threads_are_reachable_but_not_listed() {
     let _ = t.join();
 }
 
+fn a_threads_directory_tells_of_the_thread() {
+    let group = getpid();
+    let t = std::thread::spawn(move || {
+        let tid = gettid();
+        must!(prctl(PR_SET_NAME, c"the-thread".as_ptr() as usize, 0, 0, 0));
+        for dir in [format!("/proc/{tid}"), format!("/proc/{group}/task/{tid}")] {
+            let stat = text(&format!("{dir}/stat"));
+            check!(
+                stat.starts_with(&format!("{tid} (the-thread) R ")),
+                "{stat}"
+            );
+            check_eq!(text(&format!("{dir}/comm")), "the-thread\n");
+            let status = text(&format!("{dir}/status"));
+            for line in [format!("\nPid:\t{tid}\n"), format!("\nTgid:\t{group}\n")] {
+                check!(status.contains(&line), "{status}");
+            }
+        }
+        check!(exists(&cpath(&format!("/proc/{tid}/task/{group}"))));
+    });
+    check!(t.join().is_ok());
+}
+
 fn oom_score_adj_round_trip() {
     let fd = must!(open(c"/proc/self/oom_score_adj", O_RDWR, 0));
     must!(write(fd, b"500"));
@@ -652,6 +674,7 @@ cases![
     task_directory_lists_threads,
     children_are_listed_in_proc,
     threads_are_reachable_but_not_listed,
+    a_threads_directory_tells_of_the_thread,
     oom_score_adj_round_trip,
     mounts_name_the_root,
     other_users_process_details_are_hidden,
