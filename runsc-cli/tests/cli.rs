@@ -1,5 +1,6 @@
 //! The command line from outside, as far as nothing runs in a sandbox.
 
+use bounded::Bounded;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -7,8 +8,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 fn runsc(args: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_runsc"))
         .args(args)
-        .output()
-        .unwrap()
+        .finish()
 }
 
 fn stdout(output: &Output) -> String {
@@ -125,8 +125,7 @@ fn the_bundle_is_the_current_directory_if_nothing_is_said() {
     let output = Command::new(env!("CARGO_BIN_EXE_runsc"))
         .args(["run", "x"])
         .current_dir(&dir.0)
-        .output()
-        .unwrap();
+        .finish();
     assert!(
         stderr(&output).contains(&dir.path("config.json")),
         "{}",

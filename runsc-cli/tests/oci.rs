@@ -15,13 +15,7 @@ fn run(dir: &TempDir, script: &str, edit: impl FnOnce(&mut Value)) -> Output {
         c["root"]["readonly"] = false.into();
         edit(c);
     });
-    runsc()
-        .arg("--root")
-        .arg(dir.path("state"))
-        .args(["run", "it", "-b"])
-        .arg(dir.dir())
-        .output()
-        .unwrap()
+    run_bundle(dir).finish()
 }
 
 /// The same in a bundle of its own; what it printed.

@@ -6,10 +6,15 @@
 //! When root runs the tests, `runsc` is run as a user without privileges as well (`as_a_user`): root inside is then nobody
 //! outside, by way of a user namespace.
 
+use bounded::Bounded;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+use std::process::{Command, Output};
 use std::sync::{Mutex, OnceLock};
+use std::time::Duration;
+
+/// How long a script may take.
+const LIMIT: Duration = Duration::from_secs(240);
 
 /// One at a time: what is compared includes programs that measure time.
 static TURN: Mutex<()> = Mutex::new(());
@@ -21,8 +26,8 @@ fn script(name: &str) -> PathBuf {
 }
 
 fn output(mut command: Command, dir: &Path) -> Output {
-    let out = command.current_dir(dir).stdin(Stdio::null()).output();
-    out.unwrap_or_else(|e| panic!("{command:?}: {e}"))
+    let out = command.current_dir(dir).finish_within(LIMIT);
+    out.unwrap_or_else(|why| panic!("{why}"))
 }
 
 /// An empty directory for one run, which everybody may use.
@@ -52,7 +57,8 @@ impl Caller {
     /// The start of a command that runs `program` as this caller.
     fn command(self, program: &Path) -> Command {
         let mut command = Command::new("timeout");
-        command.args(["-k", "5", "240"]);
+        // In case that the test itself is killed.
+        command.args(["-k", "5", "300"]);
         if self == Self::Nobody {
             command.args(["setpriv", "--reuid", NOBODY, "--regid", NOBODY]);
             command.arg("--clear-groups");
@@ -70,8 +76,8 @@ fn for_nobody() -> Result<&'static Path, &'static str> {
             return Err("the tests run without privileges anyway".to_owned());
         }
         let own = Path::new(env!("CARGO_BIN_EXE_runsc"));
-        let reachable = Caller::Nobody.command(own).arg("--version").output();
-        let place = if reachable.is_ok_and(|out| out.status.success()) {
+        let reachable = Caller::Nobody.command(own).arg("--version").finish();
+        let place = if reachable.status.success() {
             own.to_owned()
         } else {
             // One for all runs of the tests: it is big.
@@ -81,8 +87,7 @@ fn for_nobody() -> Result<&'static Path, &'static str> {
             place
         };
         let mut probe = Caller::Nobody.command(&place);
-        let out = probe.args(["do", "--", "true"]).output();
-        let out = out.map_err(|e| format!("setpriv of the package util-linux: {e}"))?;
+        let out = probe.args(["do", "--", "true"]).finish();
         let text = String::from_utf8_lossy(&out.stderr).into_owned();
         match text.contains("this host lacks something") {
             true => Err(text),
@@ -120,7 +125,7 @@ fn check(name: &str, caller: Caller) {
 
     let native_dir = fresh_dir(name, "native");
     let mut native = Command::new("timeout");
-    native.args(["120", "bash"]).arg(&path);
+    native.args(["-k", "5", "300", "bash"]).arg(&path);
     let native = output(native, &native_dir);
     let native_err = String::from_utf8_lossy(&native.stderr);
     assert!(

@@ -6,9 +6,9 @@ use common::*;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::json;
-use std::io::{Read, Write};
+use std::io::Write;
 use std::os::unix::process::ExitStatusExt;
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 
 fn root() -> bool {
     nix::unistd::geteuid().is_root()
@@ -31,8 +31,7 @@ fn repeated_calls_come_without_a_signal() {
             .args(["--debug", "--syscall-patching", patching, "do", "--", "dd"])
             .args(["if=/dev/zero", "of=/dev/null", "bs=1", "status=none"])
             .arg(format!("count={}", calls / 2))
-            .output()
-            .unwrap();
+            .finish();
         assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
         let log = stderr(&output);
         let (signals, fast) = (counter(&log, "sigsys"), counter(&log, "fast_calls"));
@@ -96,8 +95,7 @@ fn a_killed_program_gives_128_and_the_signal() {
 fn a_program_that_is_not_there_gives_127_and_says_what_was_tried() {
     let output = runsc()
         .args(["do", "--env", "PATH=/one:/two", "--", "no-such-program"])
-        .output()
-        .unwrap();
+        .finish();
     assert_eq!(output.status.code(), Some(127));
     let text = stderr(&output);
     assert!(
@@ -154,8 +152,7 @@ fn the_environment_is_the_callers_and_can_be_edited() {
             "-c",
             "echo $KEPT ${GONE-none} $NEW",
         ])
-        .output()
-        .unwrap();
+        .finish();
     assert_eq!(stdout(&output), "1 none x=y\n");
 }
 
@@ -175,8 +172,8 @@ fn the_working_directory_and_the_ids_can_be_chosen() {
             "-c",
             "pwd; id -u; id -g",
         ])
-        .output();
-    assert_eq!(stdout(&output.unwrap()), "/usr\n7\n8\n");
+        .finish();
+    assert_eq!(stdout(&output), "/usr\n7\n8\n");
 }
 
 #[test]
@@ -185,16 +182,16 @@ fn standard_input_and_output_pass_through() {
         .args(["do", "--", "cat"])
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
+        .run();
     let data: Vec<u8> = (0..1_000_000u32).map(|n| (n % 251) as u8).collect();
     let mut stdin = child.stdin.take().unwrap();
     let copy = data.clone();
-    let writer = std::thread::spawn(move || stdin.write_all(&copy).unwrap());
-    let mut back = Vec::new();
-    child.stdout.take().unwrap().read_to_end(&mut back).unwrap();
-    writer.join().unwrap();
-    assert!(child.wait().unwrap().success());
+    within(PATIENCE, "writing to it", move || {
+        stdin.write_all(&copy).unwrap();
+    });
+    let output = child.output();
+    assert!(output.status.success());
+    let back = output.stdout;
     assert!(back == data, "{} bytes of {}", back.len(), data.len());
 }
 
@@ -207,8 +204,8 @@ fn a_file_as_standard_output_is_appended_to_where_it_stands() {
         .args(["-c", &script])
         .stdin(Stdio::null())
         .stdout(out)
-        .status()
-        .unwrap();
+        .run()
+        .wait();
     assert!(status.success());
     assert_eq!(
         std::fs::read_to_string(dir.path("out")).unwrap(),
@@ -228,21 +225,13 @@ fn closed_output_is_seen_by_its_reader() {
         ])
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let mut text = String::new();
-    child
-        .stdout
-        .take()
-        .unwrap()
-        .read_to_string(&mut text)
-        .unwrap();
+        .run();
     assert_eq!(
-        text, "x\n",
+        child.until_closed(),
+        "x\n",
         "the end of the file came while the program runs on"
     );
-    assert!(child.try_wait().unwrap().is_none());
-    stop(child);
+    assert!(child.is_running());
 }
 
 #[test]
@@ -251,8 +240,7 @@ fn descriptors_of_the_caller_stay_outside() {
     let output = Command::new("sh")
         .args(["-c", &script])
         .stdin(Stdio::null())
-        .output()
-        .unwrap();
+        .finish();
     assert!(!output.status.success());
     assert_eq!(stdout(&output), "");
 }
@@ -283,8 +271,7 @@ fn changes_reach_the_host_with_rw() {
     );
     let output = runsc()
         .args(["do", "--rw", "--", "sh", "-c", &script])
-        .output()
-        .unwrap();
+        .finish();
     assert!(output.status.success(), "{}", stderr(&output));
     assert_eq!(std::fs::read_to_string(dir.path("new")).unwrap(), "new\n");
     assert_eq!(
@@ -307,8 +294,7 @@ fn another_root_is_all_there_is() {
         .args(["do", "--root"])
         .arg(&rootfs)
         .args(["--", "/bin/sh", "-c", "pwd; busybox ls /"])
-        .output();
-    let output = output.unwrap();
+        .finish();
     assert_eq!(
         stdout(&output),
         "/\nbin\ndev\nproc\nsys\n",
@@ -325,32 +311,18 @@ fn another_root_is_all_there_is() {
 // ---- signals and the end ----
 
 /// Starts `script` in the sandbox and waits for its first line.
-fn start(script: &str) -> Child {
+fn start(script: &str) -> Running {
     let mut child = Command::new(RUNSC)
         .args(["do", "--", "sh", "-c", script])
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let mut byte = [0; 1];
-    while byte[0] != b'\n' {
-        child
-            .stdout
-            .as_mut()
-            .unwrap()
-            .read_exact(&mut byte)
-            .unwrap();
-    }
+        .run();
+    assert!(child.line().ends_with('\n'), "no line at all");
     child
 }
 
-fn pid(child: &Child) -> Pid {
+fn pid(child: &Running) -> Pid {
     Pid::from_raw(child.id() as i32)
-}
-
-fn stop(mut child: Child) {
-    let _ = child.kill();
-    let _ = child.wait();
 }
 
 #[test]
@@ -365,7 +337,7 @@ fn signals_are_passed_on() {
             "trap 'echo got {name}; exit 3' {name}; echo ready; while :; do sleep 0.1; done"
         ));
         kill(pid(&child), signal).unwrap();
-        let output = child.wait_with_output().unwrap();
+        let output = child.output();
         assert_eq!(
             (output.status.code(), stdout(&output).as_str()),
             (Some(3), format!("got {name}\n").as_str())
@@ -377,7 +349,7 @@ fn signals_are_passed_on() {
 fn an_unhandled_signal_ends_the_program() {
     let mut child = start("echo ready; exec sleep 60");
     kill(pid(&child), Signal::SIGTERM).unwrap();
-    assert_eq!(child.wait().unwrap().code(), Some(143));
+    assert_eq!(child.wait().code(), Some(143));
 }
 
 #[test]
@@ -385,7 +357,7 @@ fn nothing_is_left_when_the_program_ends() {
     let mut child = start("sleep 60 & sleep 60 & echo ready; sleep 0.2; exit 5");
     let all = descendants(child.id());
     assert!(all.len() >= 3, "the sandbox and its stubs: {all:?}");
-    assert_eq!(child.wait().unwrap().code(), Some(5));
+    assert_eq!(child.wait().code(), Some(5));
     let alive = |pid: &u32| std::path::Path::new(&format!("/proc/{pid}")).exists();
     assert!(!all.iter().any(alive), "{all:?}");
 }
@@ -394,8 +366,8 @@ fn nothing_is_left_when_the_program_ends() {
 fn the_sandbox_dies_with_its_parent() {
     let mut child = start("sleep 60 & echo ready; exec sleep 60");
     let all = descendants(child.id());
-    child.kill().unwrap();
-    assert_eq!(child.wait().unwrap().signal(), Some(libc::SIGKILL));
+    child.kill();
+    assert_eq!(child.wait().signal(), Some(libc::SIGKILL));
     let alive = |pid: &u32| std::path::Path::new(&format!("/proc/{pid}")).exists();
     eventually("the end of the sandbox", || !all.iter().any(alive));
 }
@@ -407,18 +379,11 @@ fn a_dead_kernel_is_reported() {
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let mut line = [0; 6];
-    child
-        .stdout
-        .as_mut()
-        .unwrap()
-        .read_exact(&mut line)
-        .unwrap();
+        .run();
+    assert_eq!(child.line(), "ready\n");
     let sentry = descendants(child.id())[0];
     kill(Pid::from_raw(sentry as i32), Signal::SIGKILL).unwrap();
-    let output = child.wait_with_output().unwrap();
+    let output = child.output();
     assert_eq!(output.status.code(), Some(137));
     assert!(
         stderr(&output).contains("the sandbox was killed"),
@@ -469,7 +434,6 @@ fn the_sentry_is_jailed_before_the_program_runs() {
             "and read-only"
         );
     }
-    stop(child);
 }
 
 #[test]
@@ -497,8 +461,7 @@ fn a_user_without_privileges_can_run_it() {
         .uid(12345)
         .gid(12345)
         .stdin(Stdio::null())
-        .output()
-        .unwrap();
+        .finish();
     assert_eq!(output.status.code(), Some(4), "{}", stderr(&output));
     assert_eq!(stdout(&output), "0\nx\n");
 }
@@ -518,18 +481,12 @@ fn a_bundle_runs() {
         c["process"]["user"] = json!({ "uid": 5, "gid": 6 });
         c["hostname"] = "inside".into();
     });
-    let mut child = runsc()
-        .arg("--root")
-        .arg(dir.path("state"))
-        .args(["run", "it"])
-        .arg("--bundle")
-        .arg(dir.dir())
+    let mut child = run_bundle(&dir)
         .arg("--pid-file")
         .arg(dir.path("pid"))
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
+        .run();
     eventually("the pid file", || dir.path("pid").exists());
     let pid: u32 = std::fs::read_to_string(dir.path("pid"))
         .unwrap()
@@ -541,15 +498,14 @@ fn a_bundle_runs() {
         .arg(dir.path("state"))
         .args(["run", "it"])
         .current_dir(dir.dir())
-        .output()
-        .unwrap();
+        .finish();
     assert!(
         stderr(&again).contains("container with given ID already exists"),
         "{}",
         stderr(&again)
     );
     child.stdin.take().unwrap().write_all(b"input\n").unwrap();
-    let output = child.wait_with_output().unwrap();
+    let output = child.output();
     assert_eq!(
         (output.status.code(), stdout(&output).as_str()),
         (Some(9), "inside\n5\nhello\ninput\n")
@@ -569,13 +525,7 @@ fn a_root_is_written_through_unless_read_only() {
             ]);
             c["root"]["readonly"] = readonly.into();
         });
-        let output = runsc()
-            .arg("--root")
-            .arg(dir.path("state"))
-            .args(["run", "it", "-b"])
-            .arg(dir.dir())
-            .output()
-            .unwrap();
+        let output = run_bundle(&dir).finish();
         assert_eq!(stdout(&output), expected, "{}", stderr(&output));
         assert_eq!(dir.path("rootfs/file").exists(), !readonly);
     }
@@ -597,13 +547,7 @@ fn binds_show_the_hosts_files() {
             c["mounts"].as_array_mut().unwrap().push(mount);
         }
     });
-    let output = runsc()
-        .arg("--root")
-        .arg(dir.path("state"))
-        .args(["run", "it", "-b"])
-        .arg(dir.dir())
-        .output()
-        .unwrap();
+    let output = run_bundle(&dir).finish();
     assert_eq!(stdout(&output), "content\n");
     assert!(
         stderr(&output).contains("Read-only file system"),
@@ -623,8 +567,7 @@ fn strace_lines_go_where_they_are_wanted() {
         .arg("--strace-file")
         .arg(dir.path("trace"))
         .args(["do", "--", "sh", "-c", "exit 3"])
-        .output()
-        .unwrap();
+        .finish();
     assert_eq!(stderr(&output), "");
     let trace = std::fs::read_to_string(dir.path("trace")).unwrap();
     assert!(

@@ -6,12 +6,11 @@
 
 mod common;
 
-use common::{RUNSC, descendants, eventually};
-use std::io::{BufRead, BufReader, Write};
+use common::{Bounded, RUNSC, Running, descendants, eventually};
+use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdin, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::sync::Mutex;
-use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 
 /// One sandbox at a time: the machine is small.
@@ -22,9 +21,6 @@ const FD_SLACK: usize = 24;
 /// KiB by which its own memory may grow from one round to the next.
 const RSS_SLACK: u64 = 3 << 10;
 
-/// How long the guest may take for a line of its work.
-const PATIENCE: Duration = Duration::from_secs(90);
-
 /// How long the long runs are.
 fn long_run() -> u32 {
     let given = std::env::var("RUNSC_SOAK").ok();
@@ -33,9 +29,7 @@ fn long_run() -> u32 {
 
 /// A sandbox with `guests/soak.py` in it.
 struct Soak {
-    child: Child,
-    stdin: Option<ChildStdin>,
-    lines: Receiver<String>,
+    child: Running,
     sentry: u32,
     before: Numbers,
 }
@@ -55,29 +49,19 @@ impl Soak {
         let guest = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/guests/soak.py");
         let mut words = prefix.to_vec();
         words.extend([RUNSC, "do", "--", "python3"]);
-        let mut child = Command::new(words[0])
+        let child = Command::new(words[0])
             .args(&words[1..])
             .arg(guest)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let (stdin, stdout) = (child.stdin.take().unwrap(), child.stdout.take().unwrap());
+            .run();
         let before = Numbers {
             processes: 0,
             fds: 0,
             memory: 0,
         };
-        let (to, lines) = channel();
-        std::thread::spawn(move || {
-            for line in BufReader::new(stdout).lines().map_while(Result::ok) {
-                let _ = to.send(line);
-            }
-        });
         let mut soak = Self {
             child,
-            stdin: Some(stdin),
-            lines,
             sentry: 0,
             before,
         };
@@ -94,14 +78,11 @@ impl Soak {
     }
 
     fn write(&mut self, line: &str) {
-        writeln!(self.stdin.as_mut().unwrap(), "{line}").unwrap();
+        writeln!(self.child.stdin.as_mut().unwrap(), "{line}").unwrap();
     }
 
     fn hear(&mut self, word: &str) {
-        match self.lines.recv_timeout(PATIENCE) {
-            Ok(line) => assert_eq!(line, word),
-            Err(e) => panic!("{word:?} does not come ({e})"),
-        }
+        assert_eq!(self.child.line().trim_end(), word);
     }
 
     /// Has the guest do it, and looks meanwhile that `more` host processes are there.
@@ -156,19 +137,12 @@ impl Soak {
     /// The end, after which nothing is left.
     fn end(mut self) {
         let all = descendants(self.child.id());
-        drop(self.stdin.take());
-        assert!(self.child.wait().unwrap().success());
+        drop(self.child.stdin.take());
+        assert!(self.child.wait().success());
         eventually("the end of all host processes", || {
             !all.iter()
                 .any(|p| Path::new(&format!("/proc/{p}")).exists())
         });
-    }
-}
-
-impl Drop for Soak {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
     }
 }
 

@@ -9,6 +9,7 @@ use sentry::user::{Sink, SliceSource, Source};
 use sentry::vfs::walk::{At, Env};
 use sentry::vfs::{FdTable, File, FileOps, FsContext, MountFlags, MountNamespace, names, open};
 use std::sync::Arc;
+use std::time::Duration;
 
 /// Collects what is written.
 struct Capture(Arc<Mutex<Vec<u8>>>);
@@ -35,7 +36,19 @@ impl FileOps for Capture {
 
 const BUSYBOX: &str = "/bin/busybox";
 
+/// How long the whole Sentry may take for such a program.
+const LIMIT: Duration = Duration::from_secs(60);
+
 fn run(args: &[&str]) -> (i32, String) {
+    let words: Vec<Vec<u8>> = args.iter().map(|a| a.as_bytes().to_vec()).collect();
+    bounded::try_within(LIMIT, move || boot(words)).unwrap_or_else(|| {
+        // The stubs; those of other tests, too, which can't be told apart.
+        bounded::kill_all(&bounded::descendants(std::process::id()));
+        panic!("{args:?}: not over after {LIMIT:?}");
+    })
+}
+
+fn boot(args: Vec<Vec<u8>>) -> (i32, String) {
     sentry::host::fs::keep_proc_fd().expect("/proc");
     let platform = systrap::Platform::new(&systrap::Options::default()).expect("platform");
     let uts = UtsNames {
@@ -102,7 +115,7 @@ fn run(args: &[&str]) -> (i32, String) {
             rlimits: tree::default_rlimits(),
             no_new_privs: false,
             oom_score_adj: 0,
-            args: args.iter().map(|a| a.as_bytes().to_vec()).collect(),
+            args,
             env: vec![b"PATH=/bin".to_vec()],
             terminal: None,
         },

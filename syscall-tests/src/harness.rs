@@ -12,6 +12,7 @@ use crate::sys;
 use crate::sys::{close, now_ms, pipe2, read_all, set_nonblock, sleep_ms};
 use crate::tmp::set_scratch;
 use libc::*;
+use std::fmt::Write as _;
 use std::io::Write as _;
 use std::path::PathBuf;
 
@@ -153,17 +154,19 @@ fn run_one(case: &Selected, scratch: PathBuf, timeout_ms: i64) -> String {
     let _ = close(report);
     while matches!(wait4(-1, WNOHANG), Ok((stray, _)) if stray > 0) {}
     match status {
-        None => format!("FAILED {name}: still running after {timeout_ms} ms {message}"),
-        Some(s) if WIFEXITED(s) && WEXITSTATUS(s) == EXIT_PASSED && message.is_empty() => {
+        Err(places) => {
+            format!("FAILED {name}: still running after {timeout_ms} ms {message}{places}")
+        }
+        Ok(s) if WIFEXITED(s) && WEXITSTATUS(s) == EXIT_PASSED && message.is_empty() => {
             format!("ok {name}")
         }
-        Some(s) if WIFEXITED(s) && WEXITSTATUS(s) == EXIT_SKIPPED => {
+        Ok(s) if WIFEXITED(s) && WEXITSTATUS(s) == EXIT_SKIPPED => {
             format!("skip {name}: {message}")
         }
-        Some(s) if WIFEXITED(s) && matches!(WEXITSTATUS(s), EXIT_FAILED | EXIT_PASSED) => {
+        Ok(s) if WIFEXITED(s) && matches!(WEXITSTATUS(s), EXIT_FAILED | EXIT_PASSED) => {
             format!("FAILED {name}: {message}")
         }
-        Some(s) => format!("FAILED {name}: ended by {} {message}", describe_status(s)),
+        Ok(s) => format!("FAILED {name}: ended by {} {message}", describe_status(s)),
     }
 }
 
@@ -181,18 +184,42 @@ fn read_report(fd: i32) -> String {
     }
 }
 
-/// Waits for the case's process, kills it when its time is over.
-fn wait_limited(pid: i32, timeout_ms: i64) -> Option<i32> {
+/// What the threads of the case's process group are doing: `pid (name) state call`, the call by its number.
+fn whereabouts(group: i32) -> String {
+    let mut out = String::new();
+    let processes = std::fs::read_dir("/proc").into_iter().flatten().flatten();
+    let threads = processes
+        .filter_map(|p| std::fs::read_dir(p.path().join("task")).ok())
+        .flat_map(|tasks| tasks.flatten());
+    for thread in threads {
+        let read = |name| std::fs::read_to_string(thread.path().join(name)).unwrap_or_default();
+        let stat = read("stat");
+        let Some((who, rest)) = stat.rsplit_once(") ") else {
+            continue;
+        };
+        let fields: Vec<&str> = rest.split(' ').collect();
+        if fields.get(2).and_then(|g| g.parse().ok()) == Some(group) {
+            let call = read("syscall");
+            let call = call.split(' ').next().unwrap_or_default().trim();
+            let _ = write!(out, "; {who}) {} {call}", fields[0]);
+        }
+    }
+    out
+}
+
+/// Waits for the case's process, kills it when its time is over: its status, or what it was doing.
+fn wait_limited(pid: i32, timeout_ms: i64) -> Result<i32, String> {
     let deadline = now_ms() + timeout_ms;
     let mut pause = 1;
     loop {
         match wait4(pid, WNOHANG) {
             Ok((0, _)) => {}
-            Ok((_, status)) => return Some(status),
+            Ok((_, status)) => return Ok(status),
             Err(EINTR) => continue,
-            Err(_) => return None,
+            Err(e) => return Err(errno_name(e).to_string()),
         }
         if now_ms() > deadline {
+            let places = whereabouts(pid);
             let _ = sys!(SYS_kill, -pid, SIGKILL);
             let _ = sys!(SYS_kill, pid, SIGKILL);
             for _ in 0..100 {
@@ -201,7 +228,7 @@ fn wait_limited(pid: i32, timeout_ms: i64) -> Option<i32> {
                 }
                 sleep_ms(10);
             }
-            return None;
+            return Err(places);
         }
         sleep_ms(pause);
         pause = (pause + 1).min(10);

@@ -1,20 +1,14 @@
 //! Starts the guest under a command prefix, in batches, and judges the result.
 
-#![expect(
-    unsafe_code,
-    reason = "kill(2) of a process group that does not answer"
-)]
-
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Error, Result, bail};
+use bounded::{Bounded as _, PATIENCE};
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt::Write as _;
-use std::io::{BufRead as _, BufReader, Read as _};
 use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Command, ExitStatus, Stdio};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
 
 /// What to run, and how.
@@ -175,10 +169,8 @@ pub fn read_gaps(path: &Path) -> Result<BTreeMap<String, String>> {
 
 /// The names of all cases of a guest program.
 pub fn list(guest: &Path) -> Result<Vec<String>> {
-    let output = Command::new(guest)
-        .arg("--list")
-        .output()
-        .with_context(|| format!("starting {}", guest.display()))?;
+    let output = Command::new(guest).arg("--list").finish_within(PATIENCE);
+    let output = output.map_err(Error::msg)?;
     if !output.status.success() {
         bail!("{} --list: {}", guest.display(), output.status);
     }
@@ -303,80 +295,40 @@ fn run_start(
     command.stdin(Stdio::null());
     command.stdout(Stdio::piped()).stderr(Stdio::piped());
     command.process_group(0);
-    let mut child = command
-        .spawn()
-        .with_context(|| format!("starting {program}"))?;
-    let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
-    let (lines_in, lines) = channel();
-    if let Some(stdout) = stdout {
-        std::thread::spawn(move || {
-            let mut reader = BufReader::new(stdout);
-            let mut line = Vec::new();
-            while reader.read_until(b'\n', &mut line).is_ok_and(|n| n > 0) {
-                let text = String::from_utf8_lossy(&line).trim_end().to_string();
-                if lines_in.send(text).is_err() {
-                    return;
-                }
-                line.clear();
-            }
-        });
-    }
-    let (text_in, text) = channel();
-    if let Some(mut stderr) = stderr {
-        std::thread::spawn(move || {
-            let mut buf = [0u8; 4096];
-            while let Ok(n @ 1..) = stderr.read(&mut buf) {
-                if text_in.send(buf[..n].to_vec()).is_err() {
-                    return;
-                }
-            }
-        });
-    }
+    let mut guest = command.try_run().map_err(Error::msg)?;
 
     // The guest ends a case that takes too long; the margin is for sandboxes
     // that no longer run the guest at all, and for slow starts.
     let patience = Duration::from_secs(options.timeout + 15);
     let mut running = false;
-    let mut hung = false;
-    loop {
-        match lines.recv_timeout(patience) {
-            Ok(line) => {
-                let Some(&front) = rest.front() else { continue };
-                if let Some(verdict) = parse(&line, front) {
-                    note(options, found, front, verdict);
-                    rest.pop_front();
-                    running = false;
-                } else if line.strip_prefix("run ") == Some(front) {
-                    running = true;
-                }
-            }
-            Err(RecvTimeoutError::Disconnected) => break,
-            Err(RecvTimeoutError::Timeout) => {
-                hung = true;
-                break;
-            }
+    let end = loop {
+        let Some(line) = guest.line_within(patience) else {
+            break Err(guest.give_up("no answer any more", patience));
+        };
+        if line.is_empty() {
+            break guest.end_within(Duration::from_secs(10));
         }
-    }
-    let status = if hung {
-        kill_group(&mut child);
-        None
-    } else {
-        wait_limited(&mut child, Duration::from_secs(10))
+        let Some(&front) = rest.front() else { continue };
+        let line = String::from_utf8_lossy(&line);
+        let line = line.trim_end();
+        if let Some(verdict) = parse(line, front) {
+            note(options, found, front, verdict);
+            rest.pop_front();
+            running = false;
+        } else if line.strip_prefix("run ") == Some(front) {
+            running = true;
+        }
     };
-    std::thread::sleep(Duration::from_millis(if rest.is_empty() { 0 } else { 50 }));
-    let said: Vec<u8> = text.try_iter().flatten().collect();
-    let said = String::from_utf8_lossy(&said);
-    let tail: String = {
-        let chars: Vec<char> = said.trim().chars().collect();
-        chars[chars.len().saturating_sub(600)..].iter().collect()
+    let how = match end {
+        Ok(output) => {
+            let said = String::from_utf8_lossy(&output.stderr).trim().to_string();
+            format!("{}; stderr: {said}", describe(output.status))
+        }
+        Err(why) => why,
     };
-    let how = match status {
-        _ if hung => "no answer any more, killed".to_string(),
-        Some(status) => describe(status),
-        None => "its end of output was closed but it did not end".to_string(),
-    };
-    let tail = tail.replace('\n', " / ");
-    let why = format!("the guest's command ended: {how}; stderr: {tail}");
+    let chars: Vec<char> = how.replace('\n', " / ").chars().collect();
+    let tail: String = chars[chars.len().saturating_sub(1000)..].iter().collect();
+    let why = format!("the guest's command ended: {tail}");
     Ok(if running {
         End::InCase(why)
     } else {
@@ -390,31 +342,6 @@ fn describe(status: ExitStatus) -> String {
         (_, Some(signal)) => format!("signal {signal}"),
         _ => format!("{status}"),
     }
-}
-
-fn wait_limited(child: &mut Child, limit: Duration) -> Option<ExitStatus> {
-    let deadline = Instant::now() + limit;
-    while Instant::now() < deadline {
-        match child.try_wait() {
-            Ok(Some(status)) => return Some(status),
-            Ok(None) => std::thread::sleep(Duration::from_millis(2)),
-            Err(_) => return None,
-        }
-    }
-    kill_group(child);
-    None
-}
-
-fn kill_group(child: &mut Child) {
-    if let Ok(pid) = i32::try_from(child.id()) {
-        // SAFETY: no memory involved; the child was started as the leader of
-        // its own group and has not been waited for.
-        unsafe {
-            libc::kill(-pid, libc::SIGKILL);
-        }
-    }
-    let _ = child.kill();
-    let _ = child.wait();
 }
 
 fn parse(line: &str, name: &str) -> Option<Verdict> {

@@ -1,7 +1,11 @@
 //! Order between processes and threads of a case.
 
 use crate::report::{errno_name, fail};
-use crate::sys::{close, pipe, read, write};
+use crate::sys::{close, now_ms, pipe, poll1, read, write};
+use libc::POLLIN;
+
+/// How long a gate may stay closed, in milliseconds: less than a case may take.
+const LIMIT_MS: i64 = 15_000;
 
 /// A one-way gate over a pipe: works across fork and between threads.
 #[derive(Clone, Copy)]
@@ -25,6 +29,7 @@ impl Gate {
     }
 
     /// Waits until someone opened the gate.
+    #[track_caller]
     pub fn wait(&self) {
         self.recv();
     }
@@ -36,10 +41,20 @@ impl Gate {
         }
     }
 
-    /// Waits for a byte.
+    /// Waits for a byte; fails the case when none comes.
+    #[track_caller]
     pub fn recv(&self) -> u8 {
         let mut byte = [0];
+        let end = now_ms() + LIMIT_MS;
         loop {
+            // A signal may end it early.
+            if poll1(self.rd, POLLIN, 100) == 0 {
+                if now_ms() > end {
+                    let at = std::panic::Location::caller();
+                    fail(format_args!("nobody opened a gate ({at})"));
+                }
+                continue;
+            }
             match read(self.rd, &mut byte) {
                 Ok(1) => return byte[0],
                 Err(libc::EINTR) => {}

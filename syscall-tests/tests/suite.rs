@@ -1,6 +1,7 @@
 //! The whole suite: first natively, because Linux is the specification, then
 //! under runsc.
 
+use bounded::Bounded;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 use syscall_tests::suite::{Options, list, read_gaps, run};
@@ -45,8 +46,7 @@ fn under_runsc() {
     options.gaps = read_gaps(&known_gaps()).expect("known-gaps.txt");
     let listing = std::process::Command::new(&runsc)
         .args(["do", "--", GUEST, "--list"])
-        .output()
-        .expect("starting runsc");
+        .finish();
     assert!(
         String::from_utf8_lossy(&listing.stdout).contains("::"),
         "`runsc do` does not run programs here: {listing:?}"

@@ -306,6 +306,12 @@ impl Actions<'_> {
             && self.push(A_CODE, 0, code)
     }
 
+    /// Saves the FPU state in the application's memory and goes on with the
+    /// initial one. EFAULT if that faults.
+    pub(crate) fn save_fpu(&mut self, addr: u64, features: u64) -> bool {
+        self.push(A_SAVE_FPU, 0, [addr, features, 0, 0, 0, 0])
+    }
+
     pub(crate) fn thread(&mut self, slot: u32) -> bool {
         self.push(A_THREAD, 0, [slot.into(), 0, 0, 0, 0, 0])
     }

@@ -30,13 +30,13 @@ impl Thread {
         let len = (SLOT_STRIDE - self.frame) as usize;
         let at = self.base + self.frame;
         region.copy_between(at, &self.space.region, at, len);
-        region.st32(self.base + S_STATE, ST_PUBLISHED);
+        region.st32(self.base + S_SEQ, FIRST_SEQ);
         region.st32(self.base + S_START_FRAME, self.frame as u32);
         if !self.actions().fork(&region_fd, &theirs) {
             return Err(io::Error::from_raw_os_error(libc::EAGAIN));
         }
         core.before_fork(&self.space, self.index);
-        crate::counters::count(&core.counts.forks);
+        core.counts.forks();
         let space = AddressSpace::new(&core, region, ours, self.index, Arc::downgrade(&self.space));
         space.set_vdso_moved(self.space.vdso_moved());
         space.patches.copy_from(&self.space.patches);
@@ -59,10 +59,12 @@ impl Thread {
         let old = REGION + self.base;
         let new = REGION + base;
         let fp = region.ld64(base + self.frame + F_FPSTATE);
-        region.st64(
-            base + self.frame + F_FPSTATE,
-            fp.wrapping_sub(old).wrapping_add(new),
-        );
+        if fp != 0 {
+            region.st64(
+                base + self.frame + F_FPSTATE,
+                fp.wrapping_sub(old).wrapping_add(new),
+            );
+        }
         region.st64(base + self.frame + F_SS_SP, new + S_STACK);
         region.st64(base + self.frame + F_SS_SIZE, SLOT_STRIDE - S_STACK);
         region.st64(base + self.frame + F_SS_FLAGS, 0);
@@ -74,14 +76,15 @@ impl Thread {
             S_ASK_ALL,
             S_SPIN,
             S_OWN,
+            S_ACK,
+            S_LOOK,
+            S_STATE,
         ] {
             region.st32(base + off, 0);
         }
         region.st32(base + S_START_FRAME, self.frame as u32);
         region.a32(base + S_TID).store(TID_UNBORN, Ordering::SeqCst);
-        region
-            .a32(base + S_STATE)
-            .store(ST_PUBLISHED, Ordering::SeqCst);
+        region.a32(base + S_SEQ).store(FIRST_SEQ, Ordering::SeqCst);
         if !self.actions().thread(index) {
             region.a32(base + S_TID).store(0, Ordering::SeqCst);
             self.space.free_slot(index);
@@ -89,6 +92,7 @@ impl Thread {
         }
         let mut thread = Thread::new(self.space.clone(), index, self.frame);
         let core = &self.space.core;
+        core.before_fork(&self.space, self.index);
         core.inherit_place((&self.space, self.index), (&self.space, index));
         self.inherit(&mut thread);
         // A new host thread has no alternate stack until sigreturn sets it.
@@ -106,8 +110,8 @@ impl Thread {
         child.fast = self.fast;
         child.full = self.full;
         child.rip_set = true;
-        child.fs_base = self.fs_base;
-        child.gs_base = self.gs_base;
+        child.seq = FIRST_SEQ;
+        child.bases.set(Some(self.bases()));
         child.flags = RF_SET_FS | RF_SET_GS;
     }
 }

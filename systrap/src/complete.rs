@@ -33,6 +33,7 @@ impl Thread {
         let greg = |off| self.ld64(self.frame + off);
         let rip = self.shown(greg(F_RIP));
         let rflags = greg(F_RFLAGS);
+        let (fs_base, gs_base) = self.bases();
         Regs {
             r15: greg(F_R15),
             r14: greg(F_R14),
@@ -54,8 +55,8 @@ impl Thread {
             rsp: greg(F_RSP),
             cs: USER_CS,
             ss: USER_SS,
-            fs_base: self.fs_base,
-            gs_base: self.gs_base,
+            fs_base,
+            gs_base,
         }
     }
 

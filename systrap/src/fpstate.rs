@@ -49,6 +49,11 @@ impl FrameShape {
         crate::layout::SLOT_STRIDE - u64::from(self.frame)
     }
 
+    /// The components of the FPU state.
+    pub fn features(&self) -> u64 {
+        u64_at(&self.initial, SW_RESERVED + 8)
+    }
+
     /// Whether `fp` could have been saved here: same layout, no feature that
     /// we lack, nothing that would fault when restored.
     pub fn check(&self, fp: &[u8]) -> io::Result<()> {
@@ -63,7 +68,7 @@ impl FrameShape {
         if u32_at(fp, fp.len() - 4) != MAGIC2 {
             return bad("FPU state without its end mark");
         }
-        let features = u64_at(own, SW_RESERVED + 8);
+        let features = self.features();
         if u64_at(fp, XSTATE_BV) & !features != 0 {
             return bad("FPU state with features that this machine lacks");
         }

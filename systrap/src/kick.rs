@@ -26,10 +26,10 @@ impl Kicker {
     pub fn kick(&self) {
         let space = &self.space;
         let running = space.slots.get(self.index);
-        if running.is_none_or(|s| s.owner.load(Ordering::SeqCst) != owner::STUB) {
+        if running.is_none_or(|s| !owner::is_stub(s.owner.load(Ordering::SeqCst))) {
             return;
         }
-        crate::counters::count(&space.core.counts.kicks);
+        space.core.counts.kicks();
         if self.send() {
             return;
         }
@@ -90,21 +90,7 @@ impl Kicker {
     /// Calls `f` with the host process and the thread in it, while the process can't be reaped. False if there is none, or `f`
     /// says so.
     fn with_host(&self, f: impl FnOnce(i32, i32) -> bool) -> bool {
-        let space = &self.space;
-        let Some(pid) = space.live_pid() else {
-            return false;
-        };
-        let tid = if space.leader.load(Ordering::Relaxed) == self.index {
-            pid
-        } else {
-            let base = u64::from(self.index) * SLOT_STRIDE;
-            // Hostile, but the host checks that it is a thread of `pid`.
-            space
-                .region
-                .a32(base + S_TID)
-                .load(Ordering::SeqCst)
-                .cast_signed()
-        };
-        tid > 0 && space.signal(pid, |pid| f(pid, tid))
+        let pid = self.space.live_pid();
+        pid.is_some_and(|pid| self.space.with_thread(pid, self.index, f))
     }
 }

@@ -14,6 +14,7 @@ mod clone;
 mod complete;
 mod core;
 mod counters;
+mod deliver;
 mod event;
 mod filter;
 mod fpstate;
@@ -34,6 +35,7 @@ mod space;
 mod sys;
 mod text;
 mod thread;
+mod watch;
 mod window;
 mod zygote;
 

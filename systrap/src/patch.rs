@@ -14,7 +14,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use parking_lot::RwLock;
 
-use crate::counters::count;
 use crate::layout::TASK_SIZE;
 use crate::proto::*;
 use crate::site::{AFTER, BEFORE, Form, Placed, Text};
@@ -359,7 +358,7 @@ impl Thread {
             self.patch_is_done(false);
             return Patched::Refused;
         }
-        count(&space.core.counts.patched);
+        space.core.counts.patched();
         Patched::Queued
     }
 

@@ -16,7 +16,6 @@ use std::time::Duration;
 use parking_lot::Mutex;
 
 use crate::core::Core;
-use crate::counters::count;
 use crate::layout::SLOT_STRIDE;
 use crate::proto::S_TID;
 use crate::slot::place;
@@ -24,7 +23,7 @@ use crate::{AddressSpace, Kicker, sys};
 
 /// At most so many threads are kept off a CPU; each costs a host call on the way back.
 const MOVED_MAX: usize = 64;
-/// So long may more threads want to run than the other CPUs can take: a parent that forks goes to wait soon.
+/// So long may more threads want to run than the other CPUs can take: one that makes a process or a thread goes to wait soon.
 const CROWDED_NS: u64 = 500_000;
 /// Threads get their CPUs back if no event comes for so long.
 pub(crate) const QUIET: Duration = Duration::from_millis(2);
@@ -43,6 +42,8 @@ pub(crate) struct Placement {
     some: AtomicBool,
     /// Since when there have been too many threads, cycles; 0: there are not.
     crowded: AtomicU64,
+    /// When the last process or thread was made, cycles.
+    made: AtomicU64,
 }
 
 impl Placement {
@@ -52,33 +53,35 @@ impl Placement {
 }
 
 impl Core {
-    /// Takes `cpu`, the hot worker's, from a thread's mask.
-    pub(crate) fn keep_off(&self, space: &AddressSpace, index: u32, cpu: u32) {
+    /// Takes `cpu`, the hot worker's, from a thread's mask. False if it may stay.
+    pub(crate) fn keep_off(&self, space: &AddressSpace, index: u32, cpu: u32) -> bool {
         let p = &self.placement;
         let Some(slot) = space.slots.get(index) else {
-            return;
+            return false;
         };
         if slot.place.load(Ordering::Relaxed) != place::ANYWHERE || self.policy.workers() < 2 {
-            return;
+            return false;
         }
         let mut moved = p.moved.lock();
         if moved.len() >= MOVED_MAX
             || slot.place.swap(place::MOVED, Ordering::Relaxed) != place::ANYWHERE
         {
-            return;
+            return false;
         }
-        count(&self.counts.moves);
+        self.counts.moves();
         let mask = self.policy.cpus_without(cpu);
-        space.host_thread(index, |tid| sys::set_affinity(tid, mask));
+        let done = space.host_thread(index, |tid| sys::set_affinity(tid, mask));
         moved.push(Moved {
             space: space.weak(),
             index,
         });
         p.some.store(true, Ordering::Relaxed);
+        done
     }
 
-    /// A fork is coming: if a worker is hot, the parent, and so its child, keep off its CPU.
+    /// A fork or a new thread is coming: if a worker is hot, the parent, and so its child, keep off its CPU.
     pub(crate) fn before_fork(&self, space: &AddressSpace, index: u32) {
+        self.placement.made.store(sys::tsc(), Ordering::Relaxed);
         if let Some(cpu) = self.policy.hot_cpu() {
             self.keep_off(space, index, cpu);
         }
@@ -121,7 +124,7 @@ impl Core {
         if !p.has_moved() {
             return;
         }
-        count(&self.counts.releases);
+        self.counts.releases();
         p.crowded.store(0, Ordering::Relaxed);
         let mask = self.policy.cpus();
         let mut moved = p.moved.lock();
@@ -145,24 +148,26 @@ impl Core {
         p.some.store(!moved.is_empty(), Ordering::Relaxed);
     }
 
-    /// Whether more threads want to run than there is room for beside a hot worker. Threads that were moved for it get
-    /// their CPU back when that lasts.
+    /// Whether more threads want to run than there is room for beside a hot worker. After one was made, and where some were
+    /// moved, only if it lasts; those that were moved get their CPU back then.
     pub(crate) fn crowded(&self, busy: u32) -> bool {
         let p = &self.placement;
         if (busy as usize) < self.policy.workers() || self.policy.calls_dominate() {
             p.crowded.store(0, Ordering::Relaxed);
             return false;
         }
-        if !p.has_moved() {
+        let now = sys::tsc();
+        let grace = self.policy.cycles(CROWDED_NS);
+        let made = p.made.load(Ordering::Relaxed);
+        if !p.has_moved() && now.saturating_sub(made) >= grace {
             return true;
         }
-        let now = sys::tsc();
         match p.crowded.load(Ordering::Relaxed) {
             0 => {
                 p.crowded.store(now.max(1), Ordering::Relaxed);
                 false
             }
-            since if now.saturating_sub(since) < self.policy.cycles(CROWDED_NS) => false,
+            since if now.saturating_sub(since) < grace => false,
             _ => {
                 self.release_moved();
                 true
@@ -178,14 +183,7 @@ impl AddressSpace {
         let Some(pid) = self.known_pid() else {
             return false;
         };
-        let tid = if self.leader.load(Ordering::Relaxed) == index {
-            pid
-        } else {
-            let word = u64::from(index) * SLOT_STRIDE + S_TID;
-            self.region.a32(word).load(Ordering::SeqCst).cast_signed()
-        };
-        // Hostile, but the host says whether it is a thread of `pid`.
-        tid > 0 && self.signal(pid, |pid| sys::tgkill(pid, tid, 0) && f(tid))
+        self.with_thread(pid, index, |pid, tid| sys::tgkill(pid, tid, 0) && f(tid))
     }
 
     fn thread_is_gone(&self, index: u32) -> bool {

@@ -98,6 +98,7 @@ impl Platform {
 
     /// Appends the tokens of threads that have an event now.
     pub fn poll(&self, _worker: usize, out: &mut Vec<Token>) {
+        crate::watch::poll(out);
         self.core.poll(out);
     }
 
@@ -153,6 +154,7 @@ impl Platform {
 
 impl Drop for Platform {
     fn drop(&mut self) {
+        crate::watch::stop();
         self.zygote.lock().address_space().kill();
     }
 }

@@ -30,11 +30,11 @@ use std::time::{Duration, Instant};
 
 use crate::Token;
 use crate::core::Core;
-use crate::counters::count;
 use crate::mem::Shared;
 use crate::placement::QUIET;
 use crate::proto::*;
 use crate::sys;
+use crate::watch::{self, Seen};
 
 /// Gaps between events longer than this are not worth a spin.
 const GAP_MAX_NS: u64 = 75_000;
@@ -44,6 +44,8 @@ const GAP_CAP_NS: u64 = 1_000_000;
 const GAP_DOMINATED_NS: u64 = 5_000;
 /// A spin lasts at most this long: a fork or an exec between many short calls.
 const SPIN_MAX_NS: u64 = 300_000;
+/// How soon a thread that ends has others go on that waited for it.
+const LEAVING_NS: u64 = 50_000;
 /// How long a stub spins for its answer while a worker is hot.
 const STUB_SPIN_NS: u64 = 100_000;
 /// How long a stub looks at a futex word before it sleeps (stub/futex.rs):
@@ -51,6 +53,10 @@ const STUB_SPIN_NS: u64 = 100_000;
 const FUTEX_SPIN_NS: u64 = 10_000;
 /// Fast events from its own CPU after which a worker passes the spinning on.
 const PASS_AFTER: u32 = 12;
+/// Looks at watched slots before all others are looked at.
+const GLANCES: u32 = 32;
+/// About the time of one.
+const GLANCE_NS: u64 = 20;
 /// Time that a spin loop's turn cannot take unless the CPU was taken away.
 const PREEMPTED_NS: u64 = 200_000;
 /// No spinning for so long after that.
@@ -60,6 +66,8 @@ struct Worker {
     cpu: u32,
     /// Another worker passed the spinning on to this one.
     passed: AtomicBool,
+    /// Glances that showed something.
+    glances: AtomicU32,
 }
 
 pub(crate) struct Policy {
@@ -78,6 +86,8 @@ pub(crate) struct Policy {
     gap: AtomicU64,
     /// When the last event was found, cycles.
     last: AtomicU64,
+    /// Until when a thread that ends may wake others by itself, cycles.
+    leaving: AtomicU64,
     /// No spinning before this time, cycles.
     not_before: AtomicU64,
     /// Recent fast events that came from the worker's own CPU.
@@ -166,6 +176,7 @@ impl Policy {
         let worker = |cpu| Worker {
             cpu,
             passed: AtomicBool::new(false),
+            glances: AtomicU32::new(0),
         };
         let all = sys::cpu_mask(cpus.iter().copied());
         let without = |cpu: &u32| sys::cpu_mask(cpus.iter().copied().filter(|c| c != cpu));
@@ -181,6 +192,7 @@ impl Policy {
             wake: AtomicBool::new(false),
             gap: AtomicU64::new(clock.cycles(GAP_CAP_NS)),
             last: AtomicU64::new(0),
+            leaving: AtomicU64::new(0),
             not_before: AtomicU64::new(0),
             own_cpu: AtomicU32::new(0),
             clock,
@@ -300,6 +312,7 @@ impl Core {
     /// See `Platform::leave_worker`. A wake that this worker has taken, or that
     /// counted on it, is another's now.
     pub fn leave_worker(&self, worker: usize) {
+        self.cool(&self.policy.workers[worker]);
         let cpu = self.policy.cpu_of(worker);
         self.doorbell
             .a32(line(cpu))
@@ -314,10 +327,13 @@ impl Core {
 
     /// See `Platform::wait_timeout`.
     pub fn wait(&self, worker: usize, out: &mut Vec<Token>, max: Option<Duration>) {
-        let start = sys::tsc();
-        let deadline = max.map(|m| Instant::now() + m);
         let p = &self.policy;
         let me = &p.workers[worker];
+        if self.glance(me, out) {
+            return;
+        }
+        let start = sys::tsc();
+        let deadline = max.map(|m| Instant::now() + m);
         loop {
             if self.look(me, start, out) {
                 return;
@@ -342,7 +358,7 @@ impl Core {
             fence(Ordering::SeqCst);
             let found = self.look(me, start, out);
             if !found && !me.passed.load(Ordering::SeqCst) {
-                count(&self.counts.sleeps);
+                self.counts.sleeps();
                 self.sleep(word, left);
             }
             word.store(DS_RUNNING, Ordering::SeqCst);
@@ -365,25 +381,61 @@ impl Core {
         }
     }
 
+    /// Looks for a short time at what this worker watches only: most events of a thread that makes one call after the
+    /// other come here. All others get their turn at every eighth.
+    fn glance(&self, me: &Worker, out: &mut Vec<Token>) -> bool {
+        for i in 0..GLANCES {
+            match watch::poll(out) {
+                Seen::Nothing => return false,
+                Seen::NoEvent => {}
+                Seen::Event(mut cpu) => {
+                    let turn = me.glances.load(Ordering::Relaxed).wrapping_add(1);
+                    me.glances.store(turn, Ordering::Relaxed);
+                    if turn.is_multiple_of(8) {
+                        cpu = self.poll(out).or(cpu);
+                        self.policy.last.store(sys::tsc(), Ordering::Relaxed);
+                    }
+                    // Reading the clock takes longer than most of these.
+                    let gap = self.policy.clock.cycles(u64::from(i) * GLANCE_NS);
+                    self.note(me, gap, cpu);
+                    return true;
+                }
+            }
+            std::hint::spin_loop();
+        }
+        false
+    }
+
     /// Looks for events and wake-ups; keeps the average gap.
     fn look(&self, me: &Worker, start: u64, out: &mut Vec<Token>) -> bool {
-        let cpu = self.poll(out);
+        let mut cpu = None;
+        if let Seen::Event(on) = watch::poll(out) {
+            cpu = on;
+        }
+        cpu = self.poll(out).or(cpu);
         if out.is_empty() {
             return self.take_wake();
         }
-        let p = &self.policy;
         // This worker may have slept while another one handled events.
+        let p = &self.policy;
         let now = sys::tsc();
-        let since = start.max(p.last.swap(now, Ordering::Relaxed));
-        let gap = now.saturating_sub(since).min(p.clock.cycles(GAP_CAP_NS));
+        let since = start.max(p.last.load(Ordering::Relaxed));
+        p.last.store(now, Ordering::Relaxed);
+        self.note(me, now.saturating_sub(since), cpu);
+        true
+    }
+
+    /// Events have come after a gap of so many cycles, the last from this CPU.
+    fn note(&self, me: &Worker, gap: u64, cpu: Option<u32>) {
+        let p = &self.policy;
+        let gap = gap.min(p.clock.cycles(GAP_CAP_NS));
         let old = p.gap.load(Ordering::Relaxed);
         p.gap.store(old - old / 8 + gap / 8, Ordering::Relaxed);
         if cpu == Some(me.cpu) {
             p.own_cpu.fetch_add(1, Ordering::Relaxed);
-        } else if cpu.is_some() {
+        } else if cpu.is_some() && p.own_cpu.load(Ordering::Relaxed) != 0 {
             p.own_cpu.store(0, Ordering::Relaxed);
         }
-        true
     }
 
     /// Cycles that this worker should spin for; None: not at all.
@@ -398,7 +450,7 @@ impl Core {
             return None;
         }
         let busy = self.busy();
-        if busy == 0 || self.crowded(busy) {
+        if busy == 0 && sys::tsc() >= p.leaving.load(Ordering::Relaxed) || self.crowded(busy) {
             return None;
         }
         let own = p.own_cpu.load(Ordering::Relaxed);
@@ -412,11 +464,15 @@ impl Core {
         Some(p.clock.cycles(SPIN_MAX_NS))
     }
 
+    /// A thread ends. It publishes nothing any more, but may be what others wait for in futexes.
+    pub(crate) fn leaves(&self) {
+        let p = &self.policy;
+        let until = sys::tsc() + p.clock.cycles(LEAVING_NS);
+        p.leaving.store(until, Ordering::Relaxed);
+    }
+
     /// Threads that use a CPU.
     fn busy(&self) -> u32 {
-        if self.running.load(Ordering::Relaxed) == 0 {
-            return 0;
-        }
         self.active.read().iter().map(|s| s.busy()).sum()
     }
 
@@ -428,9 +484,16 @@ impl Core {
         }
         for other in p.workers.iter().filter(|w| w.cpu != me.cpu) {
             if self.doorbell.ld32(line(other.cpu)) == DS_SLEEPING {
-                count(&self.counts.passes);
-                other.passed.store(true, Ordering::SeqCst);
-                self.wake_worker(other.cpu);
+                self.counts.passes();
+                // Until it runs, stubs ring for their own CPU's worker. That one is not to get hot in its place.
+                let next = other.cpu + 1;
+                let free = p
+                    .hot
+                    .compare_exchange(0, next, Ordering::SeqCst, Ordering::SeqCst);
+                if free.is_ok() {
+                    other.passed.store(true, Ordering::SeqCst);
+                    self.wake_worker(other.cpu);
+                }
                 return;
             }
         }
@@ -468,6 +531,7 @@ impl Core {
         if self.doorbell.ld32(D_HOT) != own {
             self.doorbell.a32(D_HOT).store(own, Ordering::SeqCst);
         }
+        watch::start(self);
         let from = sys::tsc();
         let preempted = p.clock.cycles(PREEMPTED_NS);
         let mut last = from;
@@ -495,11 +559,11 @@ impl Core {
             }
         }
         p.spinning.store(false, Ordering::SeqCst);
-        count(if found {
-            &self.counts.spin_hits
+        if found {
+            self.counts.spin_hits();
         } else {
-            &self.counts.spin_misses
-        });
+            self.counts.spin_misses();
+        }
         found
     }
 
@@ -511,6 +575,7 @@ impl Core {
         if p.hot.load(Ordering::Relaxed) == own {
             self.doorbell.a32(D_HOT).store(0, Ordering::SeqCst);
             p.hot.store(0, Ordering::SeqCst);
+            watch::stop();
         }
     }
 

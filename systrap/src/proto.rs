@@ -5,8 +5,8 @@
 //! One cache line per writer. "stub" lines are hostile to the Sentry, which
 //! reads each word once per decision; "sentry" lines are what the stub obeys
 //! (the application can overwrite them too, but only fools itself).
-//! A call of a patched site takes four lines each way: the pending word, the
-//! state with the answer, the event, the arguments.
+//! A call of a patched site that a worker waits for takes one line each way:
+//! the event with its arguments, and the answer.
 
 #![allow(dead_code)] // either compilation uses only its half
 
@@ -27,32 +27,23 @@ pub const S_MODE: u64 = 0x14;
 pub const S_SPIN: u64 = 0x18;
 /// stub, private to it: trapped calls that it could answer itself.
 pub const S_OWN: u64 = 0x1c;
+/// stub, private to it: prefetch entries used.
+pub const S_PF_COUNT: u64 = 0x20;
 
-/// stub: `EV_*`.
-pub const S_KIND: u64 = 0x40;
-/// stub: host signal number for `EV_SIGNAL`.
-pub const S_SIGNO: u64 = 0x44;
-/// stub: offset in the slot of the `rt_sigframe`.
-pub const S_FRAME: u64 = 0x48;
-/// stub: CPU it ran on when it published.
+/// stub: number of the event; written last. One that is not the number of the
+/// last answer is a publication.
+pub const S_SEQ: u64 = 0x40;
+/// stub: `EV_*`, from bit 8 on `S_MODE`, from bit 16 on `S_PF_COUNT`.
+pub const S_WHAT: u64 = 0x44;
+/// stub: number of the call, if `MODE_FAST`, and CPU it ran on.
+pub const S_NR: u64 = 0x48;
 pub const S_CPU: u64 = 0x4c;
-/// stub: current bases (0 where the CPU has no FSGSBASE).
-pub const S_FS: u64 = 0x50;
-pub const S_GS: u64 = 0x58;
-/// stub: two words whose meaning depends on the kind.
-pub const S_ARG0: u64 = 0x60;
-pub const S_ARG1: u64 = 0x68;
-/// stub: prefetch entries used.
-pub const S_PF_COUNT: u64 = 0x70;
-/// stub: `S_MODE` at the time.
-pub const S_ENTERED: u64 = 0x74;
-/// stub: number of the call, if `MODE_FAST`. Its arguments are in `S_ARGS`, so
-/// that the frame's lines can stay where they are.
-pub const S_NR: u64 = 0x78;
+/// stub: arguments of a call, if `MODE_FAST`: six u64. (So that the frame's
+/// lines can stay where they are.)
+pub const S_ARGS: u64 = 0x50;
 
-/// The futex word of the hand-over, `ST_*`; written by both. Whoever waits for
-/// the answer gets it with the same line.
-pub const S_STATE: u64 = 0x80;
+/// sentry: the answer to the event of this number is there; written last.
+pub const S_ACK: u64 = 0x80;
 /// sentry: entries of the action list, and where it starts in the slot.
 pub const S_ACTIONS: u64 = 0x84;
 pub const S_ACTIONS_OFF: u64 = 0x88;
@@ -71,6 +62,8 @@ pub const S_FLAGS: u64 = 0xa8;
 pub const S_KICK_WANTED: u64 = 0xac;
 /// sentry: 1 to be asked about every call, the stub's own included.
 pub const S_ASK_ALL: u64 = 0xb0;
+/// sentry: `LOOK_*`.
+pub const S_LOOK: u64 = 0xb4;
 /// sentry: what the call returns, if `RF_RET`.
 pub const S_RET: u64 = 0xb8;
 
@@ -83,6 +76,9 @@ pub const S_START_FRAME: u64 = 0xdc;
 /// address of the frame that the entry fills.
 pub const S_MAGIC: u64 = 0xe0;
 pub const S_FAST_FRAME: u64 = 0xe8;
+/// The futex word of the hand-over, `ST_*`; written by both, but only where
+/// the stub sleeps.
+pub const S_STATE: u64 = 0xf0;
 
 /// stub: prefetch entries {addr u64, len u32, off u32}.
 pub const S_PF: u64 = 0x100;
@@ -93,8 +89,16 @@ pub const WB_MAX: u64 = 32;
 /// Size of one of either.
 pub const ENTRY: u64 = 16;
 
-/// stub: arguments of a call, if `MODE_FAST`: six u64.
-pub const S_ARGS: u64 = 0x4c0;
+/// stub: what most events do without. Host signal number for `EV_SIGNAL`.
+pub const S_SIGNO: u64 = 0x4c0;
+/// stub: offset in the slot of the `rt_sigframe`, unless `MODE_FAST`.
+pub const S_FRAME: u64 = 0x4c4;
+/// stub: current bases (0 where the CPU has no FSGSBASE).
+pub const S_FS: u64 = 0x4c8;
+pub const S_GS: u64 = 0x4d0;
+/// stub: two words whose meaning depends on the kind.
+pub const S_ARG0: u64 = 0x4d8;
+pub const S_ARG1: u64 = 0x4e0;
 
 /// The copy window: prefetched input, action list, output.
 pub const S_WINDOW: u64 = 0xc00;
@@ -119,16 +123,22 @@ pub const P_PENDING: u64 = 0x800;
 
 // ---- states ------------------------------------------------------------
 
-/// The Sentry has taken the event and will take long: sleep, don't spin.
-pub const ST_BLOCKED: u32 = 0;
-/// The stub has published an event and is awake.
-pub const ST_PUBLISHED: u32 = 1;
-/// The same, and the stub sleeps on the state word.
-pub const ST_SLEEPING: u32 = 2;
-/// The Sentry has answered; also while the application runs.
-pub const ST_GO: u32 = 3;
+/// The stub is awake.
+pub const ST_AWAKE: u32 = 0;
+/// The stub sleeps on the state word until it is answered.
+pub const ST_SLEEPING: u32 = 1;
 /// `EXIT_THREAD` of a process's first thread: nothing more will come.
-pub const ST_PARKED_FOREVER: u32 = 4;
+pub const ST_PARKED_FOREVER: u32 = 2;
+
+/// Nobody looks at `S_SEQ` unless a pending bit says so.
+pub const LOOK_NONE: u32 = 0;
+/// A worker that is hot looks at `S_SEQ`: no pending bit is needed.
+pub const LOOK_WATCHED: u32 = 1;
+/// The Sentry has taken the event and will take long: sleep, don't spin.
+pub const LOOK_BLOCKED: u32 = 2;
+
+/// `S_SEQ` of a fork child or new thread, which looks as if it had published.
+pub const FIRST_SEQ: u32 = 1;
 
 /// `S_MODE`: by a signal. The kick is blocked while the stub works, the frame
 /// is the kernel's, and the way back is sigreturn.
@@ -166,7 +176,7 @@ pub const RF_SET_FS: u32 = 1;
 pub const RF_SET_GS: u32 = 2;
 /// Publish `EV_PARKED` in place of entering the application.
 pub const RF_REPARK: u32 = 4;
-/// And wake the state word after any publication (someone waits there).
+/// And wake `S_SEQ` after any publication (someone waits there).
 pub const RF_WAKE_STATE: u32 = 8;
 /// Answer the trapped call after all, as without `S_ASK_ALL`.
 pub const RF_OWN_CALL: u32 = 16;
@@ -176,6 +186,8 @@ pub const RF_FULL: u32 = 32;
 pub const RF_XSAVE: u32 = 64;
 /// `S_RET` goes to the frame's `rax`.
 pub const RF_RET: u32 = 128;
+/// With `RF_REPARK`: what follows takes long, so don't spin for it.
+pub const RF_LONG: u32 = 256;
 
 // ---- actions -----------------------------------------------------------------
 
@@ -216,6 +228,9 @@ pub const A_MINCORE: u32 = 17;
 /// in the arguments of the next entry, an `A_CODE`.
 pub const A_PATCH: u32 = 18;
 pub const A_CODE: u32 = 19;
+/// Saves the FPU state, standard format, at an address of the application's, a
+/// multiple of 64, and makes it the initial one: address, features.
+pub const A_SAVE_FPU: u32 = 20;
 /// Bytes of a trampoline, and of all those near one text.
 pub const CODE: u64 = 48;
 pub const CODE_AREA: u64 = 0x1_0000;
@@ -247,6 +262,9 @@ pub const DOORBELL_LEN: u64 = 0x1_0000;
 pub const DF_FSGSBASE: u32 = 1;
 /// Call sites are rewritten: show some of those that stubs answer themselves.
 pub const DF_SHOW: u32 = 2;
+
+/// rdpid may be used.
+pub const DF_RDPID: u32 = 4;
 
 /// No worker on this CPU.
 pub const DS_NONE: u32 = 0;
@@ -307,8 +325,9 @@ pub const F_TRAPNO: u64 = F_GREGS + 160;
 pub const F_OLDMASK: u64 = F_GREGS + 168;
 pub const F_CR2: u64 = F_GREGS + 176;
 pub const F_FPSTATE: u64 = F_GREGS + 184;
-/// In an FPU state's `sw_reserved`: the features that it has.
-pub const FP_XFEATURES: u64 = 464 + 8;
+/// An FPU state's `sw_reserved`, and in it the features that it has.
+pub const FP_SW: u64 = 464;
+pub const FP_XFEATURES: u64 = FP_SW + 8;
 pub const F_SIGMASK: u64 = F_UC + 296;
 /// siginfo_t
 pub const F_INFO: u64 = F_UC + 304;

@@ -15,6 +15,7 @@ impl Thread {
         if self.fast && self.full == Full::No {
             return self.fast_regs();
         }
+        let (fs_base, gs_base) = self.bases();
         Regs {
             r15: greg(F_R15),
             r14: greg(F_R14),
@@ -36,8 +37,8 @@ impl Thread {
             rsp: greg(F_RSP),
             cs: seg(F_CS),
             ss: seg(F_SS),
-            fs_base: self.fs_base,
-            gs_base: self.gs_base,
+            fs_base,
+            gs_base,
         }
     }
 
@@ -71,14 +72,16 @@ impl Thread {
         }
         self.space.region.st16(self.base + frame + F_CS, r.cs);
         self.space.region.st16(self.base + frame + F_SS, r.ss);
-        if r.fs_base != self.fs_base && r.fs_base < 1 << 47 {
-            self.fs_base = r.fs_base;
+        let (mut fs, mut gs) = self.bases();
+        if r.fs_base != fs && r.fs_base < 1 << 47 {
+            fs = r.fs_base;
             self.flags |= RF_SET_FS;
         }
-        if r.gs_base != self.gs_base && r.gs_base < 1 << 47 {
-            self.gs_base = r.gs_base;
+        if r.gs_base != gs && r.gs_base < 1 << 47 {
+            gs = r.gs_base;
             self.flags |= RF_SET_GS;
         }
+        self.bases.set(Some((fs, gs)));
     }
 
     /// Sets `rax`.
@@ -101,18 +104,23 @@ impl Thread {
         if self.fast && self.full != Full::Given {
             return Vec::new();
         }
-        let at = self.ld64(self.frame + F_FPSTATE);
-        let slot = REGION + self.base;
+        if self.ld64(self.frame + F_FPSTATE) == 0 {
+            return shape.initial.clone();
+        }
         let len = shape.initial.len();
-        let Some(off) = at
-            .checked_sub(slot)
-            .filter(|o| *o <= SLOT_STRIDE - len as u64)
-        else {
+        let Some(off) = self.fpstate_at(len) else {
             return Vec::new();
         };
         let mut bytes = vec![0; len];
         self.slot_copy_from(off, &mut bytes);
         bytes
+    }
+
+    /// Where in the slot the frame says that its FPU state of `len` bytes is.
+    pub(crate) fn fpstate_at(&self, len: usize) -> Option<u64> {
+        let at = self.ld64(self.frame + F_FPSTATE);
+        at.checked_sub(REGION + self.base)
+            .filter(|o| *o <= SLOT_STRIDE - len as u64)
     }
 
     /// Replaces the FPU state; validated. An empty slice gives the initial

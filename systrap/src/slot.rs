@@ -11,12 +11,25 @@ pub mod owner {
     pub const FREE: u32 = 0;
     /// The `Thread` handle; its event has been taken, or it is new.
     pub const SENTRY: u32 = 1;
-    /// The stub: resumed.
+    /// The stub: resumed. With the number of the answer above it, see
+    /// [`stub`].
     pub const STUB: u32 = 2;
     /// Its token has been handed out; `Thread::event` takes it next.
     pub const REPORTED: u32 = 3;
     /// The stub, which will end the thread or process; no event follows.
     pub const LEAVING: u32 = 4;
+
+    const BITS: u32 = 8;
+
+    /// STUB, answered to the event number `seq`: whoever sees an event of
+    /// another number reports it, and only once.
+    pub fn stub(seq: u32) -> u32 {
+        STUB | seq << BITS
+    }
+
+    pub fn is_stub(word: u32) -> bool {
+        word & ((1 << BITS) - 1) == STUB
+    }
 }
 
 /// Where a thread may run; the values of `SlotState::place`.
@@ -32,7 +45,7 @@ pub mod place {
 /// Private to the Sentry; all threads of the Sentry use it.
 #[derive(Default)]
 pub struct SlotState {
-    /// `owner::*`. STUB → REPORTED by whoever sees the event first.
+    /// `owner::*`. From STUB to REPORTED by whoever sees the event first.
     pub owner: AtomicU32,
     /// The token, written before the first resume.
     pub token: AtomicU64,

@@ -10,7 +10,6 @@ use parking_lot::Mutex;
 
 use crate::Token;
 use crate::core::{Core, Known};
-use crate::counters::count;
 use crate::layout::*;
 use crate::mem::Shared;
 use crate::patch::Patches;
@@ -217,7 +216,7 @@ impl AddressSpace {
                     .compare_exchange(UNKNOWN, NEVER, Ordering::SeqCst, Ordering::SeqCst);
             drop(pids);
             if never.is_ok() {
-                count(&self.core.counts.violations);
+                self.core.counts.violations();
                 self.core
                     .unresolved
                     .lock()
@@ -233,8 +232,11 @@ impl AddressSpace {
         self.region.a32(P_KILL).store(1, Ordering::SeqCst);
         if self.pid.load(Ordering::SeqCst) == UNKNOWN {
             let leader = u64::from(self.leader.load(Ordering::Relaxed));
-            let word = self.region.a32(leader * SLOT_STRIDE + S_STATE);
-            word.store(ST_GO, Ordering::SeqCst);
+            let slot = leader * SLOT_STRIDE;
+            let answer = self.region.a32(slot + S_ACK);
+            answer.store(FIRST_SEQ, Ordering::SeqCst);
+            let word = self.region.a32(slot + S_STATE);
+            word.store(ST_AWAKE, Ordering::SeqCst);
             sys::futex_wake(word, 1);
         }
     }
@@ -280,6 +282,24 @@ impl AddressSpace {
         let pids = self.core.pids.lock();
         let ours = pids.get(&pid).is_some_and(|k| k.space.ptr_eq(&self.this));
         ours && f(pid)
+    }
+
+    /// Calls `f` with `pid`, which is this process's, and the thread of a slot, while the process can't be reaped. The thread is
+    /// what the process claims: only the host's word that it is one of `pid` (tgkill(2)) is worth something. False if the
+    /// process is gone or the thread has not said who it is, or `f` says so.
+    pub(crate) fn with_thread(
+        &self,
+        pid: i32,
+        index: u32,
+        f: impl FnOnce(i32, i32) -> bool,
+    ) -> bool {
+        let tid = if self.leader.load(Ordering::Relaxed) == index {
+            pid
+        } else {
+            let word = u64::from(index) * SLOT_STRIDE + S_TID;
+            self.region.a32(word).load(Ordering::SeqCst).cast_signed()
+        };
+        tid > 0 && self.signal(pid, |pid| f(pid, tid))
     }
 
     /// The pid, known from fork(2) itself.
@@ -332,7 +352,7 @@ impl AddressSpace {
                 pid
             }
             Hello::From(_) => {
-                count(&self.core.counts.violations);
+                self.core.counts.violations();
                 NEVER
             }
             Hello::Closed => NEVER,
@@ -392,18 +412,21 @@ impl AddressSpace {
 
     // ---- scanning ---------------------------------------------------------------
 
-    /// STUB → REPORTED, once; its token.
+    /// From the stub to REPORTED, once; its token.
     fn take_report(&self, slot: &crate::slot::SlotState) -> Option<Token> {
+        let was = slot.owner.load(Ordering::Acquire);
+        self.take_report_of(slot, was)
+    }
+
+    /// The same, if nothing has happened since its owner was `was`.
+    fn take_report_of(&self, slot: &crate::slot::SlotState, was: u32) -> Option<Token> {
+        if !owner::is_stub(was) {
+            return None;
+        }
         slot.owner
-            .compare_exchange(
-                owner::STUB,
-                owner::REPORTED,
-                Ordering::AcqRel,
-                Ordering::Relaxed,
-            )
+            .compare_exchange(was, owner::REPORTED, Ordering::AcqRel, Ordering::Relaxed)
             .ok()?;
         self.running.fetch_sub(1, Ordering::Relaxed);
-        self.core.running.fetch_sub(1, Ordering::Relaxed);
         Some(Token(slot.token.load(Ordering::Relaxed)))
     }
 
@@ -418,6 +441,23 @@ impl AddressSpace {
         if let Some(token) = self.slots.get(index).and_then(|s| self.take_report(s)) {
             self.core.inject(token);
         }
+    }
+
+    /// The token of a thread that has published an event which nobody has
+    /// reported yet, and the CPU where it runs, if it stays there.
+    pub(crate) fn report_published(&self, index: u32) -> Option<(Token, Option<u32>)> {
+        let slot = self.slots.get(index)?;
+        let base = u64::from(index) * SLOT_STRIDE;
+        let was = slot.owner.load(Ordering::Acquire);
+        let seq = self.region.a32(base + S_SEQ).load(Ordering::Acquire);
+        if was == owner::stub(seq) {
+            return None;
+        }
+        let token = self.take_report_of(slot, was)?;
+        let on = self.region.ld32(base + S_CPU);
+        let moved = self.core.policy.hot_cpu() == Some(on) && self.core.keep_off(self, index, on);
+        self.core.counts.traps();
+        Some((token, (!moved).then_some(on)))
     }
 
     /// Appends the tokens of threads that have published an event; the CPU
@@ -452,19 +492,10 @@ impl AddressSpace {
         while bits != 0 {
             let index = (word * 64) as u32 + bits.trailing_zeros();
             bits &= bits - 1;
-            let token = self.slots.get(index).and_then(|s| self.take_report(s));
-            match token {
-                Some(token) => {
-                    let on = self.region.ld32(u64::from(index) * SLOT_STRIDE + S_CPU);
-                    if self.core.policy.hot_cpu() == Some(on) {
-                        self.core.keep_off(self, index, on);
-                    }
-                    cpu = Some(on);
-                    out.push(token);
-                    count(&self.core.counts.traps);
-                }
-                None if self.leaving.load(Ordering::Relaxed) => {}
-                None => count(&self.core.counts.violations),
+            // A bit without an event: set twice for one, see watch.rs.
+            if let Some((token, on)) = self.report_published(index) {
+                cpu = on.or(cpu);
+                out.push(token);
             }
         }
         cpu
@@ -496,7 +527,6 @@ impl AddressSpace {
     /// A thread is about to run.
     pub(crate) fn started(&self) {
         self.running.fetch_add(1, Ordering::SeqCst);
-        self.core.running.fetch_add(1, Ordering::Relaxed);
         if !self.in_active.load(Ordering::SeqCst)
             && !self.hidden.load(Ordering::Relaxed)
             && let Some(this) = self.this.upgrade()
@@ -511,6 +541,10 @@ impl AddressSpace {
     /// Keeps it from the workers.
     pub(crate) fn hide(&self) {
         self.hidden.store(true, Ordering::Relaxed);
+    }
+
+    pub(crate) fn is_hidden(&self) -> bool {
+        self.hidden.load(Ordering::Relaxed)
     }
 
     pub(crate) fn vdso_moved(&self) -> Option<u64> {
@@ -556,9 +590,8 @@ impl AddressSpace {
         };
         let tid = u64::from(index) * SLOT_STRIDE + S_TID;
         self.region.a32(tid).store(0, Ordering::SeqCst);
-        if slot.owner.swap(owner::FREE, Ordering::SeqCst) == owner::STUB {
+        if owner::is_stub(slot.owner.swap(owner::FREE, Ordering::SeqCst)) {
             self.running.fetch_sub(1, Ordering::Relaxed);
-            self.core.running.fetch_sub(1, Ordering::Relaxed);
         }
         slot.unborn.store(false, Ordering::SeqCst);
         self.free_slot(index);

@@ -423,6 +423,13 @@ pub fn tsc() -> u64 {
     unsafe { std::arch::x86_64::_rdtsc() }
 }
 
+/// Whether rdpid may be used: it may in user space wherever it is there.
+pub fn has_rdpid() -> bool {
+    const LEAF: u32 = 7;
+    let ecx = std::arch::x86_64::__cpuid_count(LEAF, 0).ecx;
+    std::arch::x86_64::__cpuid(0).eax >= LEAF && ecx & 1 << 22 != 0
+}
+
 /// Whether this child has ended (it is not reaped).
 pub fn has_ended(pid: i32) -> bool {
     // SAFETY: all zero is a valid siginfo_t.

@@ -17,7 +17,6 @@ use std::collections::HashMap;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use crate::layout::PAGE;
 use crate::proto::*;
@@ -241,8 +240,10 @@ impl Platform {
             &fd,
             libc::F_SEAL_SHRINK | libc::F_SEAL_GROW | libc::F_SEAL_WRITE | libc::F_SEAL_SEAL,
         )?;
-        let n = work.jumps.len() as u64;
-        core.counts.shared_sites.fetch_add(n, Ordering::Relaxed);
+        // Threads that make texts share a place with others: each site is counted by itself.
+        for _ in &work.jumps {
+            core.counts.shared_sites();
+        }
         Ok(Some(SharedText {
             fd: Arc::new(fd),
             len,

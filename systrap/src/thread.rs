@@ -1,15 +1,17 @@
 //! Threads: one host thread and one slot each.
 
+use std::cell::Cell;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use crate::actions::{Action, Ends, Pending};
+use crate::fpstate::FrameShape;
 use crate::layout::*;
 use crate::proto::*;
 use crate::slot::owner;
-use crate::sys;
 use crate::window::{MINCORE_OFF, Piece, Pieces};
 use crate::{Actions, AddressSpace, Arch, Event, Kicker, Token, Window};
+use crate::{sys, watch};
 
 /// Values that the stub answers identity calls with (getpid and kin), so
 /// that they need no hand-over. The Sentry keeps them current.
@@ -43,8 +45,10 @@ pub struct Thread {
     pub(crate) pending: Pending,
     pub(crate) pieces: Pieces,
     pub(crate) flags: u32,
-    pub(crate) fs_base: u64,
-    pub(crate) gs_base: u64,
+    /// Number of the event in our hands.
+    pub(crate) seq: u32,
+    /// Bases of %fs and %gs, once they were looked at.
+    pub(crate) bases: Cell<Option<(u64, u64)>>,
     /// The frame has no FPU state: it is from a patched call site.
     pub(crate) fast: bool,
     /// What the call returns, of a frame that is `fast`.
@@ -64,6 +68,15 @@ pub struct Thread {
     handed_back: bool,
     /// The stub could have answered the call itself.
     shown: bool,
+}
+
+/// An action list as it is in the window.
+#[derive(Default)]
+struct List {
+    len: u32,
+    off: u32,
+    fds: u32,
+    ticket: u32,
 }
 
 /// How a frame from a patched call site becomes one as of a signal.
@@ -98,8 +111,8 @@ impl Thread {
             pending: Pending::default(),
             pieces: Pieces::default(),
             flags: 0,
-            fs_base: 0,
-            gs_base: 0,
+            seq: 0,
+            bases: Cell::new(None),
             fast: false,
             ret: None,
             full: Full::No,
@@ -199,7 +212,7 @@ impl Thread {
         match self.decode() {
             Ok(event) => event,
             Err(what) => {
-                crate::counters::count(&self.space.core.counts.violations);
+                self.space.core.counts.violations();
                 self.space.kill();
                 Event::Violation(what)
             }
@@ -207,15 +220,24 @@ impl Thread {
     }
 
     fn decode(&mut self) -> Result<Event, &'static str> {
-        let state = self
-            .space
-            .region
-            .a32(self.base + S_STATE)
-            .load(Ordering::Acquire);
-        if !matches!(state, ST_PUBLISHED | ST_SLEEPING) {
+        let seq = self.space.region.a32(self.base + S_SEQ);
+        let seq = seq.load(Ordering::Acquire);
+        if seq == self.seq {
             return Err("an event without publication");
         }
-        let frame = u64::from(self.ld32(S_FRAME));
+        self.seq = seq;
+        let what = self.ld32(S_WHAT);
+        let fast = |shape: &&FrameShape| (what >> 8 & 0xff == MODE_FAST).then_some(shape.frame);
+        let frame = match self.space.core.patching().as_ref().and_then(fast) {
+            Some(frame) => {
+                self.fast = true;
+                u64::from(frame)
+            }
+            None => {
+                self.fast = false;
+                u64::from(self.ld32(S_FRAME))
+            }
+        };
         let room = self
             .space
             .core
@@ -227,29 +249,24 @@ impl Thread {
         }
         self.frame = frame;
         if self.space.core.fsgsbase {
-            self.fs_base = self.ld64(S_FS);
-            // The slot's own address stands for an unused base.
-            self.gs_base = match self.ld64(S_GS) {
-                gs if self.space.core.patching().is_some() && gs == REGION + self.base => 0,
-                gs => gs,
-            };
+            self.bases.set(None);
         }
         self.full = Full::No;
         self.rip_set = false;
-        self.fast = match self.space.core.patching() {
-            Some(shape) => frame == shape.frame.into() && self.ld32(S_ENTERED) == MODE_FAST,
-            None => false,
-        };
         self.handed_back = false;
         self.ret = None;
-        let mut kind = self.ld32(S_KIND);
+        let mut kind = what & 0xff;
         self.shown = kind == EV_SHOWN;
         if self.shown {
             kind = EV_SIGNAL;
         }
-        let signo = self.ld32(S_SIGNO);
+        let signo = if self.fast {
+            libc::SIGSYS.cast_unsigned()
+        } else {
+            self.ld32(S_SIGNO)
+        };
         let count = if kind == EV_SIGNAL {
-            u64::from(self.ld32(S_PF_COUNT))
+            u64::from(what >> 16)
         } else {
             0
         };
@@ -280,11 +297,11 @@ impl Thread {
                 libc::SIGSYS => {
                     let (nr, arch, args) = self.call()?;
                     let counts = &self.space.core.counts;
-                    crate::counters::count(if self.fast {
-                        &counts.fast_calls
+                    if self.fast {
+                        counts.fast_calls();
                     } else {
-                        &counts.sigsys
-                    });
+                        counts.sigsys();
+                    }
                     Ok(Event::Syscall { nr, args, arch })
                 }
                 signo if signo == SIG_KICK.cast_signed() => Ok(Event::Kick),
@@ -327,6 +344,24 @@ impl Thread {
             }
             _ => Err("an event of an unknown kind"),
         }
+    }
+
+    /// Bases of %fs and %gs. Where they can be set without a call, the
+    /// stub's word counts, which is looked at once an event.
+    pub(crate) fn bases(&self) -> (u64, u64) {
+        if let Some(bases) = self.bases.get() {
+            return bases;
+        }
+        let mut bases = (0, 0);
+        if self.space.core.fsgsbase {
+            bases = (self.ld64(S_FS), self.ld64(S_GS));
+            // The slot's own address stands for an unused base.
+            if self.space.core.patching().is_some() && bases.1 == REGION + self.base {
+                bases.1 = 0;
+            }
+        }
+        self.bases.set(Some(bases));
+        bases
     }
 
     /// Number, architecture and arguments of a trapped call.
@@ -388,6 +423,11 @@ impl Thread {
         self.answer(RF_REPARK);
     }
 
+    /// As `perform`, for a task that is going to wait: the stub sleeps rather than spin for what comes after.
+    pub fn perform_and_wait(&mut self) {
+        self.answer(RF_REPARK | RF_LONG);
+    }
+
     /// As `resume`, but the stub first answers the trapped call itself, where it is one that it can (futex(2),
     /// sched_yield(2)); one that it can't is reported as before. For threads that ask about all calls.
     pub fn resume_own_call(&mut self) {
@@ -400,6 +440,60 @@ impl Thread {
             self.answer_dead(ends);
             return;
         }
+        if !self.fast || self.rip_set {
+            self.lead_around();
+        }
+        let queued = self.pieces.queued.len();
+        for i in 0..queued {
+            let p = self.pieces.queued[i];
+            let at = S_WB + i as u64 * ENTRY;
+            self.st64(at, p.addr);
+            self.st32(at + 8, p.len);
+            self.st32(at + 12, p.off);
+        }
+        let list = match self.publish_actions() {
+            Ok(list) => list,
+            Err(errno) => {
+                self.pieces.clear();
+                self.fail(Event::ActionFailed { index: 0, errno });
+                return;
+            }
+        };
+        self.pieces.clear();
+        match ends {
+            None => {
+                let to = owner::stub(self.seq);
+                // The barrier is that of the answer.
+                self.state().owner.store(to, Ordering::Release);
+                self.space.started();
+            }
+            Some(end) => {
+                match end {
+                    Ends::Process => self.space.leaving.store(true, Ordering::SeqCst),
+                    Ends::Thread => self.space.core.leaves(),
+                }
+                self.state().owner.store(owner::LEAVING, Ordering::SeqCst);
+            }
+        }
+        let look = watch::arm(&self.space, self.index, self.seq);
+        self.write_answer(flags, queued as u32, &list, look);
+        let word = self.space.region.a32(self.base + S_STATE);
+        if word.load(Ordering::SeqCst) == ST_SLEEPING {
+            word.store(ST_AWAKE, Ordering::SeqCst);
+            self.space.core.counts.wakes();
+            sys::futex_wake(word, 1);
+        }
+        // It may have died before its owner was set.
+        if self.space.is_dead() {
+            self.space.report_dead(self.index);
+        } else if !self.has_host() {
+            self.space.report_gone(self.index);
+        }
+    }
+
+    /// The answer's line, in one go: the stub looks at it all the time, and a
+    /// barrier between two of its words would have it travel twice.
+    fn write_answer(&mut self, flags: u32, queued: u32, list: &List, look: u32) {
         let full = match self.full {
             Full::No => 0,
             Full::Live => RF_FULL | RF_XSAVE,
@@ -412,61 +506,24 @@ impl Thread {
             }
             None => 0,
         };
+        if self.flags & (RF_SET_FS | RF_SET_GS) != 0 {
+            let (fs, mut gs) = self.bases();
+            if gs == 0 && self.space.core.patching().is_some() {
+                gs = REGION + self.base;
+            }
+            self.st64(S_NEW_FS, fs);
+            self.st64(S_NEW_GS, gs);
+        }
         self.st32(S_FLAGS, flags | self.flags | full | ret);
-        if self.flags & RF_SET_FS != 0 {
-            self.st64(S_NEW_FS, self.fs_base);
-        }
-        if self.flags & RF_SET_GS != 0 {
-            let own = self.gs_base == 0 && self.space.core.patching().is_some();
-            let base = if own {
-                REGION + self.base
-            } else {
-                self.gs_base
-            };
-            self.st64(S_NEW_GS, base);
-        }
         self.flags = 0;
-        if !self.fast || self.rip_set {
-            self.lead_around();
-        }
-        let queued = self.pieces.queued.len();
-        self.st32(S_WB_COUNT, queued as u32);
-        for i in 0..queued {
-            let p = self.pieces.queued[i];
-            let at = S_WB + i as u64 * ENTRY;
-            self.st64(at, p.addr);
-            self.st32(at + 8, p.len);
-            self.st32(at + 12, p.off);
-        }
-        let sent = self.publish_actions();
-        self.pieces.clear();
-        if let Err(errno) = sent {
-            self.fail(Event::ActionFailed { index: 0, errno });
-            return;
-        }
-        match ends {
-            None => {
-                self.state().owner.store(owner::STUB, Ordering::SeqCst);
-                self.space.started();
-            }
-            Some(end) => {
-                if end == Ends::Process {
-                    self.space.leaving.store(true, Ordering::SeqCst);
-                }
-                self.state().owner.store(owner::LEAVING, Ordering::SeqCst);
-            }
-        }
-        let word = self.space.region.a32(self.base + S_STATE);
-        if word.swap(ST_GO, Ordering::SeqCst) == ST_SLEEPING {
-            crate::counters::count(&self.space.core.counts.wakes);
-            sys::futex_wake(word, 1);
-        }
-        // It may have died before its owner was set.
-        if self.space.is_dead() {
-            self.space.report_dead(self.index);
-        } else if !self.has_host() {
-            self.space.report_gone(self.index);
-        }
+        self.st32(S_WB_COUNT, queued);
+        self.st32(S_ACTIONS, list.len);
+        self.st32(S_ACTIONS_OFF, list.off);
+        self.st32(S_FDS, list.fds);
+        self.st32(S_FD_TICKET, list.ticket);
+        self.st32(S_LOOK, look);
+        let ack = self.space.region.a32(self.base + S_ACK);
+        ack.store(self.seq, Ordering::SeqCst);
     }
 
     fn answer_dead(&mut self, ends: Option<Ends>) {
@@ -489,16 +546,14 @@ impl Thread {
     }
 
     /// Writes the action list to the window and sends its descriptors.
-    fn publish_actions(&mut self) -> Result<(), i32> {
-        let list: Vec<Action> = std::mem::take(&mut self.pending.list);
-        let fds = std::mem::take(&mut self.pending.fds);
-        self.st32(S_ACTIONS, list.len() as u32);
-        self.st32(S_FDS, fds.len() as u32);
-        if list.is_empty() {
-            self.pending.list = list; // keeps its memory
-            return Ok(());
+    fn publish_actions(&mut self) -> Result<List, i32> {
+        if self.pending.list.is_empty() {
+            self.pending.fds.clear();
+            return Ok(List::default());
         }
-        let len = list.len() as u64 * ACTION;
+        let actions: Vec<Action> = std::mem::take(&mut self.pending.list);
+        let fds = std::mem::take(&mut self.pending.fds);
+        let len = actions.len() as u64 * ACTION;
         let off = self.pieces.allocate(len).or_else(|| {
             // The prefetched input is not needed any more.
             let clobbers = self
@@ -511,31 +566,30 @@ impl Thread {
         let Some(off) = off else {
             return Err(libc::ENOMEM);
         };
-        for (i, a) in list.iter().enumerate() {
+        for (i, a) in actions.iter().enumerate() {
             self.slot_copy_to(off + i as u64 * ACTION, &a.to_bytes());
         }
-        self.st32(S_ACTIONS_OFF, off as u32);
+        let mut list = List {
+            len: actions.len() as u32,
+            off: off as u32,
+            fds: fds.len() as u32,
+            ticket: 0,
+        };
         if !fds.is_empty() {
             let ticket = self.space.send_fds(&fds);
-            let ticket = ticket.map_err(|e| e.raw_os_error().unwrap_or(libc::EIO))?;
-            self.st32(S_FD_TICKET, ticket);
+            list.ticket = ticket.map_err(|e| e.raw_os_error().unwrap_or(libc::EIO))?;
         }
-        self.pending.list = list;
+        // Keeps its memory.
+        self.pending.list = actions;
         self.pending.list.clear();
-        Ok(())
+        Ok(list)
     }
 
     /// The call will take long: the stub should sleep, not spin for the
     /// answer. Costs the stub's futex wake later, so only when the task is
     /// about to wait.
     pub fn will_block(&self) {
-        let word = self.space.region.a32(self.base + S_STATE);
-        let _ = word.compare_exchange(
-            ST_PUBLISHED,
-            ST_BLOCKED,
-            Ordering::AcqRel,
-            Ordering::Relaxed,
-        );
+        self.st32(S_LOOK, LOOK_BLOCKED);
     }
 
     pub fn kicker(&self) -> Kicker {
@@ -559,6 +613,11 @@ impl Thread {
     /// Whether the call of the last event was given back by the stub after `resume_own_call`.
     pub fn handed_back(&self) -> bool {
         self.handed_back
+    }
+
+    /// Whether the event came from a rewritten call site.
+    pub fn is_fast(&self) -> bool {
+        self.fast
     }
 
     /// Whether the stub could have answered the call of the last event itself, and only shows where it traps: for
@@ -596,6 +655,7 @@ impl Drop for Thread {
                 self.space.kill();
             }
             self.space.drop_from_active();
+            watch::forget(&self.space);
             return;
         }
         if state.unborn.load(Ordering::SeqCst) {

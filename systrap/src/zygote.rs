@@ -167,7 +167,6 @@ pub(crate) fn start(core: &Arc<Core>, vdso: &[(u64, u64)]) -> io::Result<Thread>
         region.st32(P_FILTER + i * 8 + 4, insn.k);
     }
     region.st32(S_FLAGS, RF_WAKE_STATE);
-    region.st32(S_STATE, ST_GO);
 
     let fds = [
         theirs.as_raw_fd(),
@@ -390,7 +389,8 @@ impl Thread {
     /// The zygote's first run was not started by a resume.
     fn adopt(&mut self) {
         let slot = self.address_space().slots.get_or_make(0);
-        slot.owner.store(crate::slot::owner::STUB, Ordering::SeqCst);
+        slot.owner
+            .store(crate::slot::owner::stub(0), Ordering::SeqCst);
         self.address_space().started();
     }
 
@@ -400,9 +400,9 @@ impl Thread {
         let space = self.address_space().clone();
         let mut none = Vec::new();
         loop {
-            let word = space.region.a32(S_STATE);
-            let state = word.load(Ordering::Acquire);
-            if state == ST_PUBLISHED || state == ST_SLEEPING {
+            let word = space.region.a32(S_SEQ);
+            let seq = word.load(Ordering::Acquire);
+            if seq != self.seq {
                 space.scan(&mut none);
                 match self.event() {
                     crate::Event::ActionFailed { errno, .. } => {
@@ -410,7 +410,7 @@ impl Thread {
                     }
                     crate::Event::Fault { .. } => return Ok(()),
                     crate::Event::Parked if !none.is_empty() => return Ok(()),
-                    // The bit comes after the state.
+                    // The bit comes after the number.
                     crate::Event::Parked => continue,
                     other => return Err(io::Error::other(format!("{other:?}"))),
                 }
@@ -418,7 +418,7 @@ impl Thread {
             if space.is_dead() || Instant::now() > deadline {
                 return Err(io::ErrorKind::TimedOut.into());
             }
-            sys::futex_wait(word, state, Some(Duration::from_millis(20)));
+            sys::futex_wait(word, seq, Some(Duration::from_millis(20)));
             if let Some(pid) = space.live_pid()
                 && sys::has_ended(pid)
             {

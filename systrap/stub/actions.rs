@@ -5,6 +5,7 @@ use crate::futex::{self, Futex};
 use crate::layout::*;
 use crate::proto::*;
 use crate::sys::*;
+use core::arch::asm;
 
 /// struct msghdr, struct iovec, a byte, the control message, and the
 /// descriptors from it: as words, so that all stores are plain.
@@ -157,6 +158,7 @@ fn one(slot: u64, frame: u64, a: u64, fds: u64, n_fds: u64) -> i64 {
             0
         }
         A_CODE => 0,
+        A_SAVE_FPU => save_fpu(arg(0), arg(1)),
         A_FUTEX_WAKE => call(NR_FUTEX, arg(0), arg(2), arg(1), 0, 0, 0),
         A_FUTEX_WAIT => {
             let ns = arg(4);
@@ -221,4 +223,33 @@ fn patch(a: u64, arg: &impl Fn(u64) -> u64) {
         app_cas64(at, arg(3), arg(4));
         call(NR_MPROTECT, page, PAGE, RX, 0, 0, 0);
     }
+}
+
+/// What xrstor makes the initial FPU state of: no component, and MXCSR, which
+/// is loaded even so.
+#[repr(C, align(64))]
+struct Initial([u64; 72]);
+static INITIAL: Initial = {
+    let mut words = [0; 72];
+    words[3] = 0x1f80;
+    Initial(words)
+};
+
+/// Memory protection keys stay: there are none here but the first.
+const PKRU: u64 = 1 << 9;
+
+/// A_SAVE_FPU.
+fn save_fpu(addr: u64, features: u64) -> i64 {
+    // xsave leaves most of the header as it is.
+    if zero(addr + 512, 64) != 0 || xsave(addr, features) != 0 {
+        return FAULT;
+    }
+    let from = &raw const INITIAL as u64;
+    let which = features & !PKRU;
+    // SAFETY: a valid area; nothing here uses the FPU.
+    unsafe {
+        asm!("xrstor64 [{}]", in(reg) from, in("eax") which as u32,
+            in("edx") (which >> 32) as u32, options(nostack));
+    }
+    0
 }

@@ -215,6 +215,7 @@ global_asm!(
 // fn stub_store32(addr, value) -> 0, or nonzero on a fault
 // fn stub_cas32(addr, old, new) -> seen, or bit 63 on a fault
 // fn stub_cas64(addr, old, new): nothing on a fault
+// fn stub_xsave(addr, features) -> 0, or nonzero on a fault
 global_asm!(
     ".globl stub_copy",
     "stub_copy:",
@@ -282,6 +283,14 @@ global_asm!(
     "xor ecx, ecx",
     "xor edx, edx",
     "lock cmpxchg [rdi], r8",
+    "ret",
+    "stub_xsave:",
+    "mov ecx, 1",
+    "mov eax, esi",
+    "mov rdx, rsi",
+    "shr rdx, 32",
+    "xsave64 [rdi]",
+    "xor eax, eax",
     "ret",
     ".globl stub_fix_end",
     "stub_fix_end:",
@@ -402,6 +411,18 @@ pub fn app_cas64(addr: u64, old: u64, new: u64) {
         asm!("call stub_cas64", in("rdi") addr, in("rsi") old,
             inout("rdx") new => _, out("rcx") _, out("r8") _, out("rax") _);
     }
+}
+
+/// Saves the FPU state; 0, or nonzero on a fault.
+#[inline(always)]
+pub fn xsave(addr: u64, features: u64) -> u64 {
+    let r: u64;
+    // SAFETY: as copy.
+    unsafe {
+        asm!("call stub_xsave", in("rdi") addr, in("rsi") features, out("rdx") _,
+            out("rcx") _, out("rax") r);
+    }
+    r
 }
 
 /// Forks; in the parent, the child's pid or -errno. Doesn't return in the

@@ -43,7 +43,8 @@ extern "C" fn stub_handler(signo: u64, frame: u64) -> u64 {
 /// A fork child or new thread: its slot looks as if it had published.
 #[unsafe(no_mangle)]
 extern "C" fn stub_start(slot: u64, frame: u64) -> u64 {
-    wait_go(slot);
+    st32(slot + S_CPU, cpu(ld32(DOORBELL + D_FLAGS)));
+    wait_unasked(slot);
     answered(slot, frame)
 }
 
@@ -157,14 +158,15 @@ fn identity(nr: u64) -> u64 {
     }
 }
 
-/// Publishes an event and rings, but doesn't wait.
+/// Publishes an event, but doesn't wait.
 pub fn publish(slot: u64, kind: u32, signo: u32, frame: u64) {
-    st32(slot + S_KIND, kind);
+    let mode = ld32(slot + S_MODE);
+    let pieces = ld32(slot + S_PF_COUNT);
+    st32(slot + S_WHAT, kind | mode << 8 | pieces << 16);
+    let cpu_flags = ld32(DOORBELL + D_FLAGS);
+    st32(slot + S_CPU, cpu(cpu_flags));
     st32(slot + S_SIGNO, signo);
     st32(slot + S_FRAME, (frame - slot) as u32);
-    st32(slot + S_CPU, cpu());
-    let mode = ld32(slot + S_MODE);
-    st32(slot + S_ENTERED, mode);
     if mode == MODE_FAST {
         st32(slot + S_NR, ld32(frame + F_SI_SYSCALL));
         let args = slot + S_ARGS;
@@ -175,7 +177,7 @@ pub fn publish(slot: u64, kind: u32, signo: u32, frame: u64) {
         st64(args + 32, ld64(frame + F_R8));
         st64(args + 40, ld64(frame + F_R9));
     }
-    if ld32(DOORBELL + D_FLAGS) & DF_FSGSBASE != 0 {
+    if cpu_flags & DF_FSGSBASE != 0 {
         let (fs, gs): (u64, u64);
         // SAFETY: FSGSBASE is there.
         unsafe {
@@ -185,8 +187,20 @@ pub fn publish(slot: u64, kind: u32, signo: u32, frame: u64) {
         st64(slot + S_FS, fs);
         st64(slot + S_GS, gs);
     }
-    // x86 keeps stores in order: what is above is seen before the state.
-    st32(slot + S_STATE, ST_PUBLISHED);
+    // x86 keeps stores in order: what is above is seen before the number.
+    st32(slot + S_SEQ, ld32(slot + S_SEQ).wrapping_add(1));
+    // Who stops watching looks at the number once more.
+    barrier();
+    if ld32(slot + S_LOOK) != LOOK_WATCHED {
+        pend(slot);
+    }
+    if ld32(slot + S_FLAGS) & RF_WAKE_STATE != 0 {
+        call(NR_FUTEX, slot + S_SEQ, 1, 1, 0, 0, 0);
+    }
+}
+
+/// Sets the slot's pending bit.
+fn pend(slot: u64) {
     let index = (slot - REGION) / SLOT_STRIDE;
     let bit = 1u64 << (index & 63);
     if index < 64 {
@@ -195,9 +209,6 @@ pub fn publish(slot: u64, kind: u32, signo: u32, frame: u64) {
         let word = index >> 6;
         or64(REGION + P_PENDING + word * 8, bit);
         or64(REGION + P_SUMMARY + (word >> 6) * 8, 1 << (word & 63));
-    }
-    if ld32(slot + S_FLAGS) & RF_WAKE_STATE != 0 {
-        call(NR_FUTEX, slot + S_STATE, 1, 1, 0, 0, 0);
     }
 }
 
@@ -244,7 +255,13 @@ pub fn answered(slot: u64, frame: u64) -> u64 {
             }
         }
         publish(slot, kind, 0, frame);
-        wait_go(slot);
+        if flags & RF_WAKE_STATE != 0 {
+            wait_unasked(slot);
+        } else if flags & RF_LONG != 0 && kind == EV_PARKED {
+            wait_long(slot);
+        } else {
+            wait_go(slot);
+        }
     }
 }
 
@@ -302,52 +319,83 @@ fn write_back(slot: u64) -> bool {
 /// Waits until the Sentry has answered. See policy.rs for who spins and who
 /// sleeps.
 pub fn wait_go(slot: u64) {
+    let seq = ld32(slot + S_SEQ);
     let hot = ld32(DOORBELL + D_HOT);
-    if hot != 0 && hot != cpu() + 1 {
+    if hot != 0 && hot != ld32(slot + S_CPU) + 1 {
         let budget = ld32(DOORBELL + D_SPIN) as u64;
-        let start = rdtsc();
+        let mut start = 0;
         loop {
             let mut i = 0;
             while i < 16 {
-                if ld32(slot + S_STATE) != ST_PUBLISHED {
-                    break;
+                if ld32(slot + S_ACK) == seq {
+                    return;
                 }
                 pause();
                 i += 1;
             }
-            if i < 16 {
-                break;
+            // Dear, and most answers have come by now.
+            let now = rdtsc();
+            if start == 0 {
+                start = now;
             }
-            if rdtsc() - start > budget {
+            if ld32(slot + S_LOOK) == LOOK_BLOCKED || now - start > budget {
                 break;
             }
         }
     }
-    loop {
-        if ld32(slot + S_STATE) == ST_GO {
-            return;
+    sleep(slot, seq, false);
+}
+
+/// The same where the answer takes long. A worker that is hot looks at all
+/// slots before it sleeps.
+fn wait_long(slot: u64) {
+    let heard = ld32(DOORBELL + D_HOT) != 0;
+    sleep(slot, ld32(slot + S_SEQ), heard);
+}
+
+/// The same where the Sentry has no event to look for, but answers by itself.
+/// Without a spin: it may need this CPU for something else before it does.
+fn wait_unasked(slot: u64) {
+    let seq = ld32(slot + S_SEQ);
+    while ld32(slot + S_ACK) != seq {
+        doze(slot, seq, 0);
+    }
+    st32(slot + S_STATE, ST_AWAKE);
+}
+
+/// Sleeps until there is an answer; `heard`: the event is seen without a ring.
+#[inline(never)]
+fn sleep(slot: u64, seq: u32, mut heard: bool) {
+    while ld32(slot + S_ACK) != seq {
+        let look = ld32(slot + S_LOOK);
+        if look == LOOK_WATCHED && !heard {
+            // By a worker that has other things to do, it seems.
+            pend(slot);
         }
-        let sure = cas32(slot + S_STATE, ST_BLOCKED, ST_SLEEPING) == ST_BLOCKED || ring();
-        cas32(slot + S_STATE, ST_PUBLISHED, ST_SLEEPING);
+        let sure = look == LOOK_BLOCKED || (!heard && ring());
+        heard = false;
         let mut short = [0u64; 2];
         let ts = &raw mut short as u64;
         st64(ts, 0);
         st64(ts + 8, 1_000_000);
-        call(
-            NR_FUTEX,
-            slot + S_STATE,
-            0,
-            ST_SLEEPING as u64,
-            if sure { 0 } else { ts },
-            0,
-            0,
-        );
+        doze(slot, seq, if sure { 0 } else { ts });
+    }
+    st32(slot + S_STATE, ST_AWAKE);
+}
+
+/// Sleeps until woken, or the time is over.
+fn doze(slot: u64, seq: u32, timeout: u64) {
+    // A barrier: the Sentry answers, then looks at the state.
+    cas32(slot + S_STATE, ST_AWAKE, ST_SLEEPING);
+    if ld32(slot + S_ACK) != seq {
+        let state = slot + S_STATE;
+        call(NR_FUTEX, state, 0, ST_SLEEPING as u64, timeout, 0, 0);
     }
 }
 
 /// Wakes the worker of this CPU if it sleeps. False if it may not have heard.
 fn ring() -> bool {
-    let mut word = line(cpu());
+    let mut word = line(cpu(ld32(DOORBELL + D_FLAGS)));
     if ld32(word) == DS_NONE {
         word = line(ld32(DOORBELL + D_FALLBACK));
     }

@@ -23,6 +23,8 @@ const FDSET: u64 = 6;
 const IOVR: u64 = 7;
 /// struct msghdr and iovec array only (recvmsg).
 const MSGR: u64 = 8;
+/// The frame of a signal handler that returns: ucontext and FPU state.
+const SIGFRAME: u64 = 9;
 
 const fn s(arg: u64) -> u64 {
     STR | arg << 4
@@ -70,6 +72,7 @@ const fn table() -> [u64; CALLS] {
     t[7] = buf(0, 1, 8); // poll
     t[13] = fix(1, 32); // rt_sigaction
     t[14] = fix(1, 8); // rt_sigprocmask
+    t[15] = SIGFRAME; // rt_sigreturn
     t[18] = buf(1, 2, 1); // pwrite64
     t[19] = iovr(1, 2); // readv
     t[20] = iov(1, 2); // writev
@@ -244,6 +247,33 @@ impl Out {
     }
 }
 
+/// Bytes of a ucontext; where it says where the FPU state is.
+const UCONTEXT: u64 = F_INFO - F_UC;
+const UC_FPSTATE: u64 = F_FPSTATE - F_UC;
+/// `FP_XSTATE_MAGIC1`, and how long the longest FPU state is that is taken.
+const FP_MAGIC: u32 = 0x4650_5853;
+const FP_MAX: u64 = 16384;
+const FP_LEGACY: u64 = 512;
+
+impl Out {
+    /// The handler has returned: the stack pointer is behind the return
+    /// address.
+    fn sigframe(&mut self, uc: u64) {
+        let copy = self.slot + self.at;
+        if !self.bytes(uc, UCONTEXT) {
+            return;
+        }
+        let fp = ld64(copy + UC_FPSTATE);
+        if fp == 0 {
+            return;
+        }
+        let magic = load32(fp + FP_SW);
+        let len = load32(fp + FP_SW + 4);
+        let extended = magic == FP_MAGIC as u64 && len > FP_LEGACY && len <= FP_MAX;
+        self.bytes(fp, if extended { len } else { FP_LEGACY });
+    }
+}
+
 /// Prefetches for system call `nr` and publishes how many entries there are.
 #[inline(always)]
 pub fn run(slot: u64, frame: u64, nr: u64) {
@@ -296,6 +326,7 @@ fn some(slot: u64, frame: u64, mut items: u64) {
             IOVR => o.iovecs(a, arg(frame, p & 7), false),
             MSG => o.msghdr(a, true),
             MSGR => o.msghdr(a, false),
+            SIGFRAME => o.sigframe(ld64(frame + F_RSP)),
             FDSET => {
                 let n = arg(frame, 0);
                 if n <= 1024 {

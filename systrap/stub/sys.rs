@@ -1,5 +1,6 @@
 //! Words in memory, and raw host calls.
 
+use crate::proto::DF_RDPID;
 use core::arch::asm;
 
 #[inline(always)]
@@ -34,6 +35,13 @@ pub fn or64(a: u64, v: u64) {
     unsafe { asm!("lock or [{}], {}", in(reg) a, in(reg) v, options(nostack)) }
 }
 
+/// What is stored above is seen before what is loaded below is read.
+#[inline(always)]
+pub fn barrier() {
+    // SAFETY: changes nothing on the stub's stack.
+    unsafe { asm!("lock or qword ptr [rsp], 0") }
+}
+
 #[inline(always)]
 pub fn add32(a: u64, v: u32) {
     // SAFETY: as ld64.
@@ -66,13 +74,20 @@ pub fn rdtsc() -> u64 {
     hi << 32 | lo
 }
 
-/// The CPU this runs on, from the segment limit that Linux keeps it in (the
-/// same source as the vDSO's getcpu; needs no CPU feature).
+/// The CPU this runs on, as the vDSO's getcpu finds it: from a register where
+/// the CPU can read it (`DF_RDPID`), else from the segment limit that Linux
+/// keeps it in, which takes 10 ns more.
 #[inline(always)]
-pub fn cpu() -> u32 {
+pub fn cpu(flags: u32) -> u32 {
     let v: u64;
-    // SAFETY: reads a descriptor's limit.
-    unsafe { asm!("lsl {0:r}, {0:r}", inout(reg) 0x7bu64 => v, options(nomem, nostack)) }
+    // SAFETY: reads the CPU's number or a descriptor's limit.
+    unsafe {
+        if flags & DF_RDPID != 0 {
+            asm!("rdpid {0:r}", out(reg) v, options(nomem, nostack));
+        } else {
+            asm!("lsl {0:r}, {0:r}", inout(reg) 0x7bu64 => v, options(nomem, nostack));
+        }
+    }
     (v & 0xfff) as u32
 }
 

@@ -143,8 +143,8 @@ abi_struct! {
         pub buf: u64,
     }
 
-    /// `struct tcp_info`, TCP_INFO; times in microseconds or (`last_*`) milliseconds.
-    pub struct TcpInfo: 232 {
+    /// `struct tcp_info`, TCP_INFO, up to Linux 6.6; times in microseconds or (`last_*`) milliseconds.
+    pub struct TcpInfo: 240 {
         pub state: u8,
         pub ca_state: u8,
         pub retransmits: u8,
@@ -200,6 +200,8 @@ abi_struct! {
         pub reord_seen: u32,
         pub rcv_ooopack: u32,
         pub snd_wnd: u32,
+        pub rcv_wnd: u32,
+        pub rehash: u32,
     }
 }
 

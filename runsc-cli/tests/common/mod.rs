@@ -1,5 +1,11 @@
 //! What the tests of the binary share.
-#![allow(dead_code, reason = "not every test file needs all of it")]
+#![allow(
+    dead_code,
+    unused_imports,
+    reason = "not every test file needs all of it"
+)]
+
+pub use bounded::{Bounded, PATIENCE, Running, within};
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
@@ -40,17 +46,17 @@ impl Drop for TempDir {
     }
 }
 
-/// The binary with a limit of a minute on its time.
+/// The binary; it ends even if the test is killed that waits for it.
 pub fn runsc() -> Command {
     let mut command = Command::new("timeout");
-    command.args(["--kill-after=5", "60", RUNSC]);
+    command.args(["--kill-after=5", "120", RUNSC]);
     command.stdin(std::process::Stdio::null());
     command
 }
 
 /// Runs `runsc do -- args`.
 pub fn sandboxed(args: &[&str]) -> Output {
-    runsc().args(["do", "--"]).args(args).output().unwrap()
+    runsc().args(["do", "--"]).args(args).finish()
 }
 
 pub fn stdout(output: &Output) -> String {
@@ -76,8 +82,8 @@ pub fn bundle(dir: &TempDir, edit: impl FnOnce(&mut serde_json::Value)) {
         runsc()
             .args(["spec", "--bundle"])
             .arg(dir.dir())
-            .status()
-            .unwrap()
+            .finish()
+            .status
             .success()
     );
     let bin = dir.path("rootfs/bin");
@@ -90,6 +96,14 @@ pub fn bundle(dir: &TempDir, edit: impl FnOnce(&mut serde_json::Value)) {
     config["process"]["terminal"] = false.into();
     edit(&mut config);
     std::fs::write(dir.path("config.json"), config.to_string()).unwrap();
+}
+
+/// `runsc run it` of a bundle, its state beside it.
+pub fn run_bundle(dir: &TempDir) -> Command {
+    let mut command = runsc();
+    command.arg("--root").arg(dir.path("state"));
+    command.args(["run", "it", "--bundle"]).arg(dir.dir());
+    command
 }
 
 /// The children of a process on the host, and theirs.

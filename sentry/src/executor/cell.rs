@@ -92,8 +92,12 @@ impl Cell {
 
     /// Whether the platform has reported the thread since the last call.
     pub fn take_trapped(&self) -> bool {
-        // Only the task takes it, so that a load can't be overtaken by another taker.
-        self.trapped.load(Ordering::Acquire) && self.trapped.swap(false, Ordering::AcqRel)
+        let trapped = self.trapped.load(Ordering::Acquire);
+        if trapped {
+            // No second report comes before the thread has gone on, which is the task's doing.
+            self.trapped.store(false, Ordering::Release);
+        }
+        trapped
     }
 
     /// Polls what the run queue held.

@@ -10,7 +10,7 @@ use crate::user::Sink;
 use crate::vfs::walk::Env;
 use crate::vfs::{
     Attr, Dentry, Dev, DirSink, File, FileOps, FileSystem, FileType, Inode, InodeExt, InodeRef,
-    Mount, MountFlags, NewNode, Path, SeekFrom, SetAttr, StatFs, Superblock, Timestamp, anon_dev,
+    Meta, Mount, MountFlags, NewNode, Path, SeekFrom, SetAttr, StatFs, Superblock, anon_dev,
 };
 use arch::abi::MqAttr;
 use arch::{Errno, Result};
@@ -120,12 +120,7 @@ impl FileSystem for Fs {
     }
 
     fn statfs(&self) -> Result<StatFs> {
-        Ok(StatFs {
-            magic: MAGIC,
-            bsize: 4096,
-            namelen: 255,
-            ..StatFs::default()
-        })
+        Ok(StatFs::plain(MAGIC))
     }
 
     /// Names come and go by mq_open(2).
@@ -135,51 +130,6 @@ impl FileSystem for Fs {
 
     fn cache_limit(&self) -> usize {
         64
-    }
-}
-
-/// What chmod(2), chown(2) and utimensat(2) change.
-#[derive(Clone, Copy)]
-struct Meta {
-    perm: u32,
-    uid: u32,
-    gid: u32,
-    atime: Timestamp,
-    mtime: Timestamp,
-    ctime: Timestamp,
-}
-
-impl Meta {
-    fn new(perm: u32, uid: u32, gid: u32) -> Self {
-        let now = Timestamp::now();
-        Self {
-            perm,
-            uid,
-            gid,
-            atime: now,
-            mtime: now,
-            ctime: now,
-        }
-    }
-
-    fn attr(&self, dev: Dev, ino: u64, kind: FileType) -> Attr {
-        Attr {
-            uid: self.uid,
-            gid: self.gid,
-            atime: self.atime,
-            mtime: self.mtime,
-            ctime: self.ctime,
-            ..Attr::new(dev, ino, kind.mode() | self.perm)
-        }
-    }
-
-    fn change(&mut self, change: &SetAttr) {
-        self.perm = change.perm.map_or(self.perm, |p| p & 0o7777);
-        self.uid = change.uid.unwrap_or(self.uid);
-        self.gid = change.gid.unwrap_or(self.gid);
-        self.atime = change.atime.unwrap_or(self.atime);
-        self.mtime = change.mtime.unwrap_or(self.mtime);
-        self.ctime = Timestamp::now();
     }
 }
 

@@ -92,6 +92,7 @@ pub async fn before_user(cx: &Cx) -> Next {
         }
         task.restore_mask();
     }
+    cx.store_result(&mut cx.thread.lock());
     loop {
         task.attention.store(false, Ordering::SeqCst);
         if let Some(status) = task.exit_request() {
@@ -102,7 +103,7 @@ pub async fn before_user(cx: &Cx) -> Next {
             continue;
         }
         let blocked = task.signals.lock().mask;
-        if cx.thread.lock().needs_fetch() && task.has_pending(blocked) {
+        if !cx.thread.lock().can_move_fpstate() && task.has_pending(blocked) {
             match run::fetch_state(cx).await {
                 Next::Resume => continue,
                 exit @ Next::Exit(_) => return exit,
@@ -110,7 +111,7 @@ pub async fn before_user(cx: &Cx) -> Next {
         }
         match task.dequeue(blocked) {
             Some(info) => {
-                if let Some(status) = act(cx, &info) {
+                if let Some(status) = act(cx, &info).await {
                     crate::task::exit::begin_group_exit(&task.group, status);
                 }
             }
@@ -125,8 +126,28 @@ pub async fn before_user(cx: &Cx) -> Next {
     }
 }
 
+/// No room for the frame: SIGSEGV, and if that is what can't be delivered, the end (signal_setup_done).
+fn no_frame(cx: &Cx, signal: Signal) {
+    if signal == Signal::SIGSEGV {
+        let sighand = cx.task.group.sighand();
+        sighand.set(signal, SigAction::DEFAULT);
+    }
+    super::send::force(&cx.task, SigInfo::kernel(Signal::SIGSEGV));
+}
+
+/// The stub could not write the frame of the last signal after all. False if there was none.
+pub(crate) fn frame_failed(cx: &Cx) -> bool {
+    let Some(pushed) = cx.pushed.take() else {
+        return false;
+    };
+    let signal = pushed.signal;
+    pushed.undo(cx);
+    no_frame(cx, signal);
+    true
+}
+
 /// Carries out a signal's action. A wait status if it ends the process.
-fn act(cx: &Cx, info: &SigInfo) -> Option<i32> {
+async fn act(cx: &Cx, info: &SigInfo) -> Option<i32> {
     let task = &cx.task;
     let group = &task.group;
     let signal = info.signal()?;
@@ -151,12 +172,8 @@ fn act(cx: &Cx, info: &SigInfo) -> Option<i32> {
             );
         }
         run::resolve_restart(cx, Some(action.flags));
-        if frame::push(cx, info, &action).is_err() {
-            // No room for the frame: SIGSEGV, and if that is what can't be delivered, the end (signal_setup_done).
-            if signal == Signal::SIGSEGV {
-                sighand.set(signal, SigAction::DEFAULT);
-            }
-            super::send::force(task, SigInfo::kernel(Signal::SIGSEGV));
+        if frame::push(cx, info, &action).await.is_err() {
+            no_frame(cx, signal);
         }
         return None;
     }

@@ -1,11 +1,12 @@
 //! The frame a signal handler runs on, and the way back (sigreturn(2)); layout of x86-64's setup_rt_frame.
 
-use crate::task::Cx;
+use crate::task::{Cx, run};
 use crate::user::{UserAddr, UserRef};
 use arch::abi::{
     RtSigFrame, SS_AUTODISARM, SS_DISABLE, SS_ONSTACK, SigAction, SigContext, SigInfo, SigSet,
     StackT, UContext,
 };
+use arch::signal::Signal;
 use arch::{Errno, Result};
 use systrap::Regs;
 
@@ -35,17 +36,51 @@ pub fn altstack_flags(stack: &StackT, sp: u64) -> i32 {
     }
 }
 
+/// What was before a frame that its stub may find it can't write.
+pub(crate) struct Pushed {
+    pub signal: Signal,
+    regs: Regs,
+    mask: SigSet,
+    saved_mask: Option<SigSet>,
+    altstack: StackT,
+}
+
+impl Pushed {
+    /// As if there had been no handler.
+    pub fn undo(self, cx: &Cx) {
+        cx.thread.lock().set_regs(&self.regs);
+        {
+            let mut signals = cx.task.signals.lock();
+            signals.saved_mask = self.saved_mask;
+            signals.altstack = self.altstack;
+        }
+        cx.task.set_mask(self.mask);
+    }
+}
+
+/// Has the stub store the FPU state at `addr`. False if it can't.
+async fn move_fpstate(cx: &Cx, addr: u64, len: usize) -> bool {
+    if cx.task.mm().writable(addr, len) && cx.thread.lock().move_fpstate(addr) {
+        return true;
+    }
+    if cx.thread.lock().needs_fetch() {
+        run::fetch_state(cx).await;
+    }
+    false
+}
+
 /// Makes the frame, and has the task go on in the handler. EFAULT if the stack has no room.
-pub fn push(cx: &Cx, info: &SigInfo, action: &SigAction) -> Result<()> {
+pub async fn push(cx: &Cx, info: &SigInfo, action: &SigAction) -> Result<()> {
     let task = &cx.task;
-    let (regs, fpstate) = {
+    let (regs, fp_len) = {
         let thread = cx.thread.lock();
-        (thread.regs(), thread.fpstate())
+        (thread.regs(), thread.fpstate_len())
     };
-    let (mask, altstack) = {
+    let (own_mask, saved_mask, altstack) = {
         let signals = task.signals.lock();
-        (signals.saved_mask.unwrap_or(signals.mask), signals.altstack)
+        (signals.mask, signals.saved_mask, signals.altstack)
     };
+    let mask = saved_mask.unwrap_or(own_mask);
 
     let mut sp = regs.rsp.wrapping_sub(RED_ZONE);
     let nested = on_altstack(&altstack, regs.rsp);
@@ -54,7 +89,7 @@ pub fn push(cx: &Cx, info: &SigInfo, action: &SigAction) -> Result<()> {
     if entering {
         sp = altstack.sp.wrapping_add(altstack.size);
     }
-    let fp_addr = sp.wrapping_sub(fpstate.len() as u64) & !63;
+    let fp_addr = sp.wrapping_sub(fp_len as u64) & !63;
     let frame_addr = (fp_addr.wrapping_sub(size_of::<RtSigFrame>() as u64) & !15).wrapping_sub(8);
     // Rather a clean SIGSEGV than a frame beside the alternate stack.
     if (nested || entering) && !altstack.contains(frame_addr) {
@@ -88,7 +123,12 @@ pub fn push(cx: &Cx, info: &SigInfo, action: &SigAction) -> Result<()> {
         },
         info: *info,
     };
-    cx.write_bytes(UserAddr(fp_addr), &fpstate)?;
+    let live = cx.thread.lock().needs_fetch();
+    let moved = move_fpstate(cx, fp_addr, fp_len).await;
+    if !moved {
+        let fpstate = cx.thread.lock().fpstate();
+        cx.write_bytes(UserAddr(fp_addr), &fpstate)?;
+    }
     cx.write_obj(UserRef::new(UserAddr(frame_addr)), &frame)?;
 
     let handler = Regs {
@@ -104,10 +144,21 @@ pub fn push(cx: &Cx, info: &SigInfo, action: &SigAction) -> Result<()> {
     {
         // A handler starts with the FPU's initial state (fpu__clear_user_states).
         let mut thread = cx.thread.lock();
-        thread.set_fpstate(&[]).map_err(|_| Errno::EFAULT)?;
-        thread.set_regs(&handler);
+        if !moved {
+            thread.set_fpstate(&[]).map_err(|_| Errno::EFAULT)?;
+        }
+        thread.set_handler_regs(&handler);
     }
     cx.answered.take();
+    if live && moved {
+        cx.pushed.set(Pushed {
+            signal: info.signal().unwrap_or(Signal::SIGSEGV),
+            regs,
+            mask: own_mask,
+            saved_mask,
+            altstack,
+        });
+    }
 
     {
         let mut signals = task.signals.lock();

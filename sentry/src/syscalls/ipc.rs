@@ -93,6 +93,16 @@ async fn operate(
     }
 }
 
+/// Stores what a command of semctl(2), msgctl(2) or shmctl(2) tells; its return value.
+pub(super) fn tell<T: bytemuck::NoUninit>(
+    cx: &Cx,
+    buf: UserAddr,
+    (value, told): (i32, T),
+) -> Result<i32> {
+    cx.write_obj(UserRef::new(buf), &told)?;
+    Ok(value)
+}
+
 /// semctl(2). `arg` is a value for SETVAL, else an address.
 pub fn semctl(cx: &Cx, id: i32, num: i32, cmd: i32, arg: u64) -> Result<i32> {
     if id < 0 {
@@ -102,21 +112,9 @@ pub fn semctl(cx: &Cx, id: i32, num: i32, cmd: i32, arg: u64) -> Result<i32> {
     let who = Caller::of(cx);
     let buf = UserAddr(arg);
     match cmd {
-        IPC_INFO | SEM_INFO => {
-            let (highest, info) = table.info(cmd == SEM_INFO);
-            cx.write_obj(UserRef::new(buf), &info)?;
-            Ok(highest)
-        }
-        libc::IPC_STAT => {
-            let stat = table.stat(&who, id)?;
-            cx.write_obj(UserRef::new(buf), &stat)?;
-            Ok(0)
-        }
-        SEM_STAT | SEM_STAT_ANY => {
-            let (id, stat) = table.stat_index(&who, id, cmd == SEM_STAT_ANY)?;
-            cx.write_obj(UserRef::new(buf), &stat)?;
-            Ok(id)
-        }
+        IPC_INFO | SEM_INFO => tell(cx, buf, table.info(cmd == SEM_INFO)),
+        libc::IPC_STAT => tell(cx, buf, (0, table.stat(&who, id)?)),
+        SEM_STAT | SEM_STAT_ANY => tell(cx, buf, table.stat_index(&who, id, cmd == SEM_STAT_ANY)?),
         libc::IPC_SET => {
             let new: SemidDs = cx.read_obj(UserRef::new(buf))?;
             table.set(&who, id, &new).map(|()| 0)
@@ -235,21 +233,9 @@ pub fn msgctl(cx: &Cx, id: i32, cmd: i32, buf: UserAddr) -> Result<i32> {
     let table = &cx.kernel().messages;
     let who = Caller::of(cx);
     match cmd {
-        IPC_INFO | MSG_INFO => {
-            let (highest, info) = table.info(cmd == MSG_INFO);
-            cx.write_obj(UserRef::new(buf), &info)?;
-            Ok(highest)
-        }
-        libc::IPC_STAT => {
-            let stat = table.stat(&who, id)?;
-            cx.write_obj(UserRef::new(buf), &stat)?;
-            Ok(0)
-        }
-        MSG_STAT | MSG_STAT_ANY => {
-            let (id, stat) = table.stat_index(&who, id, cmd == MSG_STAT_ANY)?;
-            cx.write_obj(UserRef::new(buf), &stat)?;
-            Ok(id)
-        }
+        IPC_INFO | MSG_INFO => tell(cx, buf, table.info(cmd == MSG_INFO)),
+        libc::IPC_STAT => tell(cx, buf, (0, table.stat(&who, id)?)),
+        MSG_STAT | MSG_STAT_ANY => tell(cx, buf, table.stat_index(&who, id, cmd == MSG_STAT_ANY)?),
         libc::IPC_SET => {
             let new: MsqidDs = cx.read_obj(UserRef::new(buf))?;
             table.set(&who, id, &new).map(|()| 0)

@@ -1,5 +1,6 @@
 //! shmget(2), shmat(2), shmdt(2), shmctl(2).
 
+use super::ipc::tell;
 use crate::ipc::Caller;
 use crate::mm::{MapCall, Prot, Source, Span, VmaFlags, page_aligned, page_down};
 use crate::task::Cx;
@@ -97,26 +98,10 @@ pub fn shmctl(cx: &Cx, id: i32, cmd: i32, buf: UserAddr) -> Result<i32> {
         return Err(Errno::EINVAL);
     }
     match cmd {
-        libc::IPC_INFO => {
-            let (highest, info) = table.limits();
-            cx.write_obj(UserRef::new(buf), &info)?;
-            Ok(highest)
-        }
-        SHM_INFO => {
-            let (highest, info) = table.usage();
-            cx.write_obj(UserRef::new(buf), &info)?;
-            Ok(highest)
-        }
-        SHM_STAT | SHM_STAT_ANY => {
-            let (id, stat) = table.stat_index(&who, id, cmd == SHM_STAT_ANY)?;
-            cx.write_obj(UserRef::new(buf), &stat)?;
-            Ok(id)
-        }
-        libc::IPC_STAT => {
-            let stat = table.stat(&who, id)?;
-            cx.write_obj(UserRef::new(buf), &stat)?;
-            Ok(0)
-        }
+        libc::IPC_INFO => tell(cx, buf, table.limits()),
+        SHM_INFO => tell(cx, buf, table.usage()),
+        SHM_STAT | SHM_STAT_ANY => tell(cx, buf, table.stat_index(&who, id, cmd == SHM_STAT_ANY)?),
+        libc::IPC_STAT => tell(cx, buf, (0, table.stat(&who, id)?)),
         libc::IPC_SET => {
             let wanted: ShmidDs = cx.read_obj(UserRef::new(buf))?;
             table.set(&who, id, &wanted.perm).map(|()| 0)

@@ -49,6 +49,35 @@ fn remote_iovec(cx: &Cx, iov: UserRef<Iovec>, count: usize) -> Result<Vec<Iovec>
     Ok(iov)
 }
 
+/// Moves bytes piece by piece, as long as it goes. `step` is given an address and a number of bytes, and says how many it wanted to
+/// move (none: the caller's side is full) and how many it has moved. Bytes moved; EFAULT if none could be.
+fn each_chunk(
+    remote: &[Iovec],
+    mut step: impl FnMut(u64, usize) -> (usize, usize),
+) -> Result<usize> {
+    let mut done = 0;
+    for piece in remote {
+        let mut at = 0;
+        while at < piece.len {
+            let len = usize::try_from(piece.len - at).unwrap_or(CHUNK);
+            let (wanted, moved) = step(piece.base + at, len);
+            if wanted == 0 {
+                return Ok(done);
+            }
+            done += moved;
+            at += moved as u64;
+            if moved < wanted {
+                return if done == 0 {
+                    Err(Errno::EFAULT)
+                } else {
+                    Ok(done)
+                };
+            }
+        }
+    }
+    Ok(done)
+}
+
 /// process_vm_readv(2). Bytes moved, which may be fewer than asked for; EFAULT if none could be.
 pub fn process_vm_readv(
     cx: &Cx,
@@ -70,32 +99,14 @@ pub fn process_vm_readv(
     let remote = remote_iovec(cx, remote, remote_count)?;
     let mm = target(cx, pid)?;
     let mut buf = vec![0; CHUNK.min(sink.remaining())];
-    let mut done = 0;
-    for piece in remote {
-        let mut at = 0;
-        while at < piece.len && sink.remaining() > 0 {
-            let want = usize::try_from(piece.len - at)
-                .unwrap_or(CHUNK)
-                .min(buf.len())
-                .min(sink.remaining());
-            let got = mm.read_as_loaded(piece.base + at, &mut buf[..want]);
-            let stored = if got == 0 {
-                0
-            } else {
-                sink.write(&buf[..got]).unwrap_or(0)
-            };
-            done += stored;
-            at += stored as u64;
-            if stored < want {
-                return if done == 0 {
-                    Err(Errno::EFAULT)
-                } else {
-                    Ok(done)
-                };
-            }
-        }
-    }
-    Ok(done)
+    each_chunk(&remote, |at, len| {
+        let want = len.min(buf.len()).min(sink.remaining());
+        let moved = match mm.read_as_loaded(at, &mut buf[..want]) {
+            0 => 0,
+            got => sink.write(&buf[..got]).unwrap_or(0),
+        };
+        (want, moved)
+    })
 }
 
 /// process_vm_writev(2). Bytes moved, which may be fewer than asked for; EFAULT if none could be.
@@ -119,31 +130,13 @@ pub fn process_vm_writev(
     let remote = remote_iovec(cx, remote, remote_count)?;
     let mm = target(cx, pid)?;
     let mut buf = vec![0; CHUNK.min(source.remaining())];
-    let mut done = 0;
-    for piece in remote {
-        let mut at = 0;
-        while at < piece.len && source.remaining() > 0 {
-            let want = usize::try_from(piece.len - at)
-                .unwrap_or(CHUNK)
-                .min(buf.len())
-                .min(source.remaining());
-            let got = source.peek(&mut buf[..want]).unwrap_or(0);
-            let stored = if got == 0 {
-                0
-            } else {
-                mm.space.write(piece.base + at, &buf[..got])
-            };
-            source.advance(stored);
-            done += stored;
-            at += stored as u64;
-            if stored < want {
-                return if done == 0 {
-                    Err(Errno::EFAULT)
-                } else {
-                    Ok(done)
-                };
-            }
-        }
-    }
-    Ok(done)
+    each_chunk(&remote, |at, len| {
+        let want = len.min(buf.len()).min(source.remaining());
+        let moved = match source.peek(&mut buf[..want]).unwrap_or(0) {
+            0 => 0,
+            got => mm.space.write(at, &buf[..got]),
+        };
+        source.advance(moved);
+        (want, moved)
+    })
 }

@@ -161,7 +161,7 @@ pub async fn clone(cx: &Cx, req: CloneRequest) -> Result<Pid> {
 
     if has(req.flags, libc::CLONE_VFORK) {
         // The host clone has to happen before this thread goes to sleep.
-        match super::run::perform(cx).await {
+        match super::run::perform_and_wait(cx).await {
             Event::Parked | Event::WriteBackFault { .. } => {}
             Event::ActionFailed { errno, .. } => {
                 undo(cx, &child);

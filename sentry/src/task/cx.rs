@@ -10,7 +10,7 @@ use std::future::poll_fn;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::task::Poll;
-use systrap::Thread;
+use systrap::{Thread, TrapSite};
 
 /// The context of one application thread in the kernel. Owned by the task's future; handlers borrow it.
 pub struct Cx {
@@ -25,10 +25,23 @@ pub struct Cx {
     pub(crate) pending_restart: Rare<(Errno, u64)>,
     /// A child whose host clone has not been performed yet.
     pub(crate) pending_child: Rare<Arc<Task>>,
+    /// The frame of a signal whose FPU state the stub has yet to store.
+    pub(crate) pushed: Rare<crate::signal::frame::Pushed>,
     /// The call whose output is on its way.
     pub(crate) answered: Answered,
     /// The call has set all registers itself: its result goes nowhere.
     registers_set: AtomicBool,
+    /// What the call returns, until the thread goes on.
+    result: Pending,
+    /// Of a call that came by a signal: its site if it should be rewritten, and whether it is one that the stub only shows.
+    pub(crate) trap: Rare<(Option<TrapSite>, bool)>,
+}
+
+/// A word that may be there. Only the task itself uses it; atomics because a future may move between threads.
+#[derive(Default)]
+struct Pending {
+    some: AtomicBool,
+    word: AtomicU64,
 }
 
 /// Number and first two arguments of the call that the stub is writing the output of. Only the task itself uses it; atomics
@@ -111,8 +124,26 @@ impl Cx {
             restart: Rare::new(),
             pending_restart: Rare::new(),
             pending_child: Rare::new(),
+            pushed: Rare::new(),
             answered: Answered::default(),
             registers_set: AtomicBool::new(false),
+            result: Pending::default(),
+            trap: Rare::new(),
+        }
+    }
+
+    /// What the call returns. It reaches the registers with [`Cx::store_result`].
+    pub(crate) fn set_result(&self, rax: u64) {
+        self.result.word.store(rax, Ordering::Relaxed);
+        self.result.some.store(true, Ordering::Relaxed);
+    }
+
+    /// Puts the result where the application finds it: before it goes on, or its registers are looked at. With a lock that
+    /// is held anyway, since that of every call would otherwise be one more.
+    pub(crate) fn store_result(&self, thread: &mut Thread) {
+        if self.result.some.load(Ordering::Relaxed) {
+            self.result.some.store(false, Ordering::Relaxed);
+            thread.set_return(self.result.word.load(Ordering::Relaxed));
         }
     }
 
@@ -223,6 +254,10 @@ impl Cx {
         interest: PollEvents,
         mut op: impl FnMut() -> Result<T>,
     ) -> Result<T> {
+        match op() {
+            Err(Errno::EAGAIN) => self.thread.lock().will_block(),
+            done => return done,
+        }
         let listener = Arc::new(CellListener(Arc::clone(self.task.cell())));
         let _registration = queue.register(interest, listener);
         poll_fn(|_| match op() {

@@ -84,6 +84,7 @@ async fn run_stub(cx: &Cx, go: impl Fn(&mut Thread)) -> Option<Event> {
             }
             cell.take_trapped();
             let mut thread = cx.thread.lock();
+            cx.store_result(&mut thread);
             acts = !thread.actions().is_empty();
             if task.identity_stale.load(Ordering::Relaxed) {
                 task.identity_stale.store(false, Ordering::Relaxed);
@@ -113,8 +114,15 @@ async fn run_stub(cx: &Cx, go: impl Fn(&mut Thread)) -> Option<Event> {
 
 /// Takes the thread's event. Any but ActionFailed shows that its actions, if it had any (`acts`), have been performed.
 fn event(cx: &Cx, acts: bool) -> Event {
-    let event = cx.thread.lock().event();
+    let mut thread = cx.thread.lock();
+    let event = thread.event();
+    cx.trap.take();
+    if matches!(event, Event::Syscall { .. }) && !thread.is_fast() {
+        cx.trap.set((thread.trap_site(), thread.is_shown()));
+    }
+    drop(thread);
     if acts && !matches!(event, Event::ActionFailed { .. }) {
+        cx.pushed.take();
         cx.task.mm().actions_performed(cx.task.tid());
     }
     event
@@ -123,12 +131,24 @@ fn event(cx: &Cx, acts: bool) -> Event {
 /// Performs queued actions now, without going on with the application. Returns the event that ended it:
 /// `Parked` if all went well.
 pub(crate) async fn perform(cx: &Cx) -> Event {
+    perform_by(cx, Thread::perform).await
+}
+
+/// The same before a long wait.
+pub(crate) async fn perform_and_wait(cx: &Cx) -> Event {
+    perform_by(cx, Thread::perform_and_wait).await
+}
+
+async fn perform_by(cx: &Cx, go: impl Fn(&mut Thread)) -> Event {
     let cell = cx.task.cell();
     let mut resumed = false;
     poll_fn(|_| {
         if !resumed {
             cell.take_trapped();
-            cx.thread.lock().perform();
+            let mut thread = cx.thread.lock();
+            cx.store_result(&mut thread);
+            go(&mut thread);
+            drop(thread);
             resumed = true;
             Poll::Pending
         } else if cell.take_trapped() {
@@ -257,10 +277,7 @@ fn handle_other(cx: &Cx, event: Event) -> Next {
 
 async fn syscall(cx: &Cx, nr: u64, args: [u64; 6], arch: Arch) -> Step {
     cx.kernel().counters.syscall(nr);
-    let (site, shown) = {
-        let thread = cx.thread.lock();
-        (thread.trap_site(), thread.is_shown())
-    };
+    let (site, shown) = cx.trap.take().unwrap_or_default();
     if let Some(site) = site {
         cx.task.mm().patch(cx, site).await;
     }
@@ -312,7 +329,7 @@ fn finish(cx: &Cx, nr: u64, result: arch::Result<u64>) {
         Err(e) if e.is_restart() => cx.pending_restart.set((e, nr)),
         // rt_sigreturn(2) and execve(2) have set all registers.
         Ok(_) if cx.take_registers_set() => {}
-        other => cx.thread.lock().set_return(arg::encode(other)),
+        other => cx.set_result(arg::encode(other)),
     }
 }
 
@@ -358,6 +375,9 @@ fn fault(cx: &Cx, signo: i32, code: i32, addr: u64, trapno: u64, err: u64) {
 }
 
 fn action_failed(cx: &Cx, index: usize, errno: Errno) {
+    if deliver::frame_failed(cx) {
+        return;
+    }
     let answer = cx.task.mm().action_failed(cx, index, errno);
     // A clone(2) whose host clone failed never happened.
     if let Some(child) = cx.pending_child.take() {

@@ -246,3 +246,56 @@ pub struct SetAttr {
     pub atime_now: bool,
     pub mtime_now: bool,
 }
+
+/// What chmod(2), chown(2) and utimensat(2) change, for inodes that keep it in memory and nothing beside it.
+#[derive(Clone, Copy)]
+pub struct Meta {
+    perm: u32,
+    uid: u32,
+    gid: u32,
+    atime: Timestamp,
+    mtime: Timestamp,
+    ctime: Timestamp,
+}
+
+impl Meta {
+    /// All times now.
+    pub fn new(perm: u32, uid: u32, gid: u32) -> Self {
+        let now = Timestamp::now();
+        Self {
+            perm,
+            uid,
+            gid,
+            atime: now,
+            mtime: now,
+            ctime: now,
+        }
+    }
+
+    /// The attributes with the rest as [`Attr::new`] has it.
+    pub fn attr(&self, dev: Dev, ino: u64, kind: FileType) -> Attr {
+        Attr {
+            uid: self.uid,
+            gid: self.gid,
+            atime: self.atime,
+            mtime: self.mtime,
+            ctime: self.ctime,
+            ..Attr::new(dev, ino, kind.mode() | self.perm)
+        }
+    }
+
+    /// Other permissions, without a change of the times.
+    pub fn set_perm(&mut self, perm: u32) {
+        self.perm = perm;
+    }
+
+    /// [`Inode::set_attr`](super::Inode::set_attr).
+    pub fn change(&mut self, change: &SetAttr) {
+        self.perm = change.perm.map_or(self.perm, |p| p & 0o7777);
+        self.uid = change.uid.unwrap_or(self.uid);
+        self.gid = change.gid.unwrap_or(self.gid);
+        self.atime = change.atime.unwrap_or(self.atime);
+        self.mtime = change.mtime.unwrap_or(self.mtime);
+        self.ctime = Timestamp::now();
+    }
+}

@@ -36,7 +36,7 @@ pub mod xattr;
 #[cfg(test)]
 mod tests;
 
-pub use attr::{Attr, Dev, FileType, SetAttr, Timestamp};
+pub use attr::{Attr, Dev, FileType, Meta, SetAttr, Timestamp};
 pub use context::FsContext;
 pub use dentry::Dentry;
 pub use devices::{DeviceRegistry, Driver};

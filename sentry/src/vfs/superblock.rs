@@ -24,6 +24,18 @@ pub struct StatFs {
     pub namelen: u64,
 }
 
+impl StatFs {
+    /// Of a file system without blocks or inodes to count.
+    pub fn plain(magic: i64) -> Self {
+        Self {
+            magic,
+            bsize: 4096,
+            namelen: 255,
+            ..Self::default()
+        }
+    }
+}
+
 /// A file system, as a whole.
 pub trait FileSystem: Any + Send + Sync {
     /// For downcasts.

@@ -261,12 +261,8 @@ fn spawned_ones_are_pristine() {
     let fp = thread.fpstate();
     assert!(fp.len() > 580);
     assert_eq!(fp[32..416], [0; 384], "x87 and SSE registers");
-    let pid = loop {
-        // It says hello soon.
-        if let Some(pid) = space.host_pid() {
-            break pid;
-        }
-    };
+    until("its hello", || space.host_pid().is_some());
+    let pid = space.host_pid().expect("a pid");
     let maps = std::fs::read_to_string(format!("/proc/{pid}/maps")).expect("maps");
     for line in maps.lines() {
         assert!(
@@ -317,9 +313,10 @@ fn a_thousand_in_a_row() {
         c.thread.resume();
         let space = c.space.clone();
         drop(c);
-        while !space.is_dead() {
+        until("the child's death", || {
             vm.platform.reap(&mut vm.tokens);
-        }
+            space.is_dead()
+        });
     }
     assert_eq!(vm.tokens, []);
     assert_eq!(vm.platform.counters().violations, 0);
@@ -389,11 +386,10 @@ fn dropped_before_hello() {
             drop(c);
         }
     }
-    let end = std::time::Instant::now() + std::time::Duration::from_secs(10);
-    while vm.platform.counters().deaths < 200 {
+    until("all deaths", || {
         vm.platform.reap(&mut vm.tokens);
-        assert!(std::time::Instant::now() < end);
-    }
+        vm.platform.counters().deaths >= 200
+    });
     assert_eq!(vm.platform.counters().violations, 0);
 }
 
@@ -414,10 +410,8 @@ fn killed_and_never_made() {
     // And if it comes after all, it ends at once.
     let deaths = vm.platform.counters().violations;
     assert_eq!(call(vm.go(&mut p)).0, 1000);
-    let end = std::time::Instant::now() + std::time::Duration::from_secs(10);
-    while vm.platform.counters().violations == deaths {
+    until("its end", || {
         vm.platform.reap(&mut vm.tokens);
-        assert!(std::time::Instant::now() < end);
-        std::thread::yield_now();
-    }
+        vm.platform.counters().violations > deaths
+    });
 }

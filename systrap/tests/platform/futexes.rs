@@ -107,9 +107,7 @@ fn kick_interrupts_a_wait() {
     let mut p = vm.load(one_futex());
     with_args(&mut p, [DATA, 128, 0, 0, 7, 8]);
     p.thread.resume();
-    while !p.thread.in_futex_wait() {
-        std::thread::yield_now();
-    }
+    until("a futex wait", || p.thread.in_futex_wait());
     std::thread::sleep(std::time::Duration::from_millis(20));
     p.thread.kicker().kick();
     match vm.event(&mut p) {
@@ -184,9 +182,7 @@ fn restart_with_deadline() {
     let late = Some((in_ms(100_000), false));
     p.thread.actions().futex_wait(DATA, 0, u32::MAX, true, late);
     p.thread.resume();
-    while !p.thread.in_futex_wait() {
-        std::thread::yield_now();
-    }
+    until("a futex wait", || p.thread.in_futex_wait());
     p.thread.kicker().kick();
     assert!(matches!(
         vm.event(&mut p),

@@ -17,6 +17,7 @@ mod runner;
 mod states;
 mod support;
 mod threads;
+mod watched;
 
 /// Name and function of each test.
 type Test = (&'static str, fn());
@@ -46,6 +47,7 @@ fn main() -> std::process::ExitCode {
         patches::threads::TESTS,
         states::TESTS,
         threads::TESTS,
+        watched::TESTS,
     ]
     .concat();
     runner::main(&all)

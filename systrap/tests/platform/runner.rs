@@ -1,6 +1,7 @@
 //! Runs each test in a process of its own, and looks for what it left.
 
-use std::process::{Command, ExitCode, Stdio};
+use bounded::{Bounded, descendants, kill_all, reached};
+use std::process::{Command, ExitCode};
 use std::time::{Duration, Instant};
 
 use crate::Test;
@@ -50,33 +51,13 @@ pub fn main(all: &[Test]) -> ExitCode {
 
 fn run(name: &str) -> Result<(), String> {
     let exe = std::env::current_exe().map_err(|e| e.to_string())?;
-    let mut child = Command::new(exe)
-        .args([ONE, name])
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .map_err(|e| e.to_string())?;
-    let end = Instant::now() + LIMIT;
-    let mut late = false;
-    while child.try_wait().map_err(|e| e.to_string())?.is_none() {
-        if Instant::now() > end && !late {
-            late = true;
-            child.kill().map_err(|e| e.to_string())?;
-        }
-        std::thread::sleep(Duration::from_millis(5));
-    }
-    let left = clear();
-    let out = child.wait_with_output().map_err(|e| e.to_string())?;
+    let out = Command::new(exe).args([ONE, name]).finish_within(LIMIT);
+    let left = clear()?;
+    let out = out?;
     let text = format!(
-        "{}{}{}",
+        "{}{}",
         String::from_utf8_lossy(&out.stdout),
         String::from_utf8_lossy(&out.stderr),
-        if late {
-            "(killed: it took too long)\n"
-        } else {
-            ""
-        }
     );
     if !out.status.success() {
         return Err(format!("{}: {text}", out.status));
@@ -88,38 +69,21 @@ fn run(name: &str) -> Result<(), String> {
 }
 
 /// Kills and reaps what became our child; how many that were.
-fn clear() -> usize {
-    let mut n = 0;
-    let me = std::process::id();
-    let parent = |pid: i32| {
-        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-        let rest = stat
-            .rsplit_once(") ")?
-            .1
-            .split(' ')
-            .nth(1)?
-            .parse::<u32>()
-            .ok();
-        rest.filter(|p| *p == me).map(|_| pid)
-    };
-    loop {
-        let pids = std::fs::read_dir("/proc").into_iter().flatten().flatten();
-        let ours: Vec<i32> = pids
-            .filter_map(|e| e.file_name().to_str()?.parse().ok())
-            .filter_map(parent)
-            .collect();
+fn clear() -> Result<usize, String> {
+    let mut seen = std::collections::BTreeSet::<u32>::new();
+    let gone = reached(LIMIT, || {
         // The test's own process is reaped already.
-        if ours.is_empty() {
-            return n;
+        let ours = descendants(std::process::id());
+        kill_all(&ours);
+        // SAFETY: no memory is involved.
+        while unsafe { libc::waitpid(-1, std::ptr::null_mut(), libc::WNOHANG | libc::__WALL) } > 0 {
         }
-        for pid in ours {
-            n += 1;
-            // SAFETY: our own children.
-            unsafe {
-                libc::kill(pid, libc::SIGKILL);
-                libc::waitpid(pid, std::ptr::null_mut(), 0);
-            }
-        }
+        seen.extend(&ours);
+        ours.is_empty()
+    });
+    match gone {
+        true => Ok(seen.len()),
+        false => Err(format!("killed processes stay: {seen:?}")),
     }
 }
 

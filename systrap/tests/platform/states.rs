@@ -19,6 +19,7 @@ tests!(
     fpstate_can_be_replaced,
     bad_fpstate_is_refused,
     will_block_lets_the_stub_sleep,
+    perform_and_wait_is_answered,
     death_in_user_code_is_reported,
 );
 
@@ -178,15 +179,14 @@ fn no_wake_is_lost() {
             for i in 1..=N {
                 sent.store(i, order);
                 vm.platform.wake();
-                while got.load(order) < i {
-                    std::thread::yield_now();
-                }
+                until("a wake", || got.load(order) >= i);
             }
         });
-        while got.load(order) < N {
+        until("the last wake", || {
             vm.platform.wait(0, &mut Vec::new());
             got.store(sent.load(order), order);
-        }
+            got.load(order) >= N
+        });
     });
 }
 
@@ -256,6 +256,19 @@ fn will_block_lets_the_stub_sleep() {
         p.thread.will_block();
         p.thread.resume();
         call(vm.event(&mut p));
+        p.thread.resume();
+    }
+}
+
+/// Whether its next answer comes before it sleeps or after.
+fn perform_and_wait_is_answered() {
+    let mut vm = Vm::new();
+    let mut p = vm.start(calls());
+    for turn in 0..500 {
+        call(vm.event(&mut p));
+        p.thread.perform_and_wait();
+        assert_eq!(vm.event(&mut p), Event::Parked);
+        std::thread::sleep(std::time::Duration::from_micros(turn % 3 * 40));
         p.thread.resume();
     }
 }

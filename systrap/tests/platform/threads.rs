@@ -106,15 +106,7 @@ fn slots_are_reused_after_exit() {
     }
     assert_eq!(p.u64(DATA), 800);
     let pid = p.space.host_pid().expect("pid");
-    let end = std::time::Instant::now() + std::time::Duration::from_secs(10);
-    while std::fs::read_dir(format!("/proc/{pid}/task"))
-        .expect("task")
-        .count()
-        > 1
-    {
-        assert!(std::time::Instant::now() < end);
-        std::thread::yield_now();
-    }
+    until("the end of all others", || thread_count(pid) == 1);
     assert_eq!(vm.platform.counters().violations, 0);
 }
 
@@ -143,12 +135,10 @@ fn the_first_may_leave_before_the_others() {
 }
 
 fn wait_dead(vm: &mut Vm, space: &systrap::AddressSpace) {
-    let end = std::time::Instant::now() + std::time::Duration::from_secs(10);
-    while !space.is_dead() {
+    until("its death", || {
         vm.platform.reap(&mut vm.tokens);
-        assert!(std::time::Instant::now() < end);
-        std::thread::yield_now();
-    }
+        space.is_dead()
+    });
 }
 
 fn exit_process_ends_all() {
@@ -176,15 +166,7 @@ fn dropping_a_handle_ends_the_thread() {
     let all = more(&mut vm, &mut p, 5);
     drop(all);
     let pid = p.space.host_pid().expect("pid");
-    let end = std::time::Instant::now() + std::time::Duration::from_secs(10);
-    while std::fs::read_dir(format!("/proc/{pid}/task"))
-        .expect("task")
-        .count()
-        > 1
-    {
-        assert!(std::time::Instant::now() < end);
-        std::thread::yield_now();
-    }
+    until("the end of all others", || thread_count(pid) == 1);
     assert_eq!(call(vm.go(&mut p)).0, 1000);
 }
 
@@ -261,9 +243,5 @@ fn clear_tid_at_exit() {
     t.thread.actions().store_u32(DATA + 8, 0, true);
     t.thread.actions().futex_wake(DATA + 8, 1, false);
     exit(t);
-    let end = std::time::Instant::now() + std::time::Duration::from_secs(10);
-    while p.u32(DATA + 8) != 0 {
-        assert!(std::time::Instant::now() < end);
-        std::thread::yield_now();
-    }
+    until("the tid is cleared", || p.u32(DATA + 8) == 0);
 }

@@ -108,70 +108,77 @@ pub struct Item {
     pub unit: Unit,
 }
 
+impl Item {
+    const fn new(name: &'static str, what: &'static str, group: Group, unit: Unit) -> Self {
+        Self {
+            name,
+            what,
+            group,
+            unit,
+        }
+    }
+}
+
 /// The container runs `/bin/true`: from the start of the runtime to its end.
-pub const START_TRUE: Item = Item {
-    name: "start-true",
-    what: "RUNTIME run of /bin/true, from the start of the command to its end",
-    group: Group::Start,
-    unit: Unit::Seconds,
-};
+pub const START_TRUE: Item = Item::new(
+    "start-true",
+    "RUNTIME run of /bin/true, from the start of the command to its end",
+    Group::Start,
+    Unit::Seconds,
+);
 
 /// Until the container's first output.
-pub const START_FIRST: Item = Item {
-    name: "start-first-output",
-    what: "RUNTIME run, from the start of the command to the first line that the program in the container writes",
-    group: Group::Start,
-    unit: Unit::Seconds,
-};
+pub const START_FIRST: Item = Item::new(
+    "start-first-output",
+    "RUNTIME run, from the start of the command to the first line that the program in the container writes",
+    Group::Start,
+    Unit::Seconds,
+);
 
 /// Memory of all processes, shared pages counted by share.
-pub const IDLE_PSS: Item = Item {
-    name: "idle-pss",
-    what: "proportional set size of all processes of the runtime and the container, whose one program sleeps",
-    group: Group::Idle,
-    unit: Unit::Bytes,
-};
+pub const IDLE_PSS: Item = Item::new(
+    "idle-pss",
+    "proportional set size of all processes of the runtime and the container, whose one program sleeps",
+    Group::Idle,
+    Unit::Bytes,
+);
 
 /// Memory of the largest process.
-pub const IDLE_LARGEST: Item = Item {
-    name: "idle-largest-rss",
-    what: "resident set size of the largest of these processes",
-    group: Group::Idle,
-    unit: Unit::Bytes,
-};
+pub const IDLE_LARGEST: Item = Item::new(
+    "idle-largest-rss",
+    "resident set size of the largest of these processes",
+    Group::Idle,
+    Unit::Bytes,
+);
 
 /// CPU time of all processes.
-pub const IDLE_CPU: Item = Item {
-    name: "idle-cpu",
-    what: "CPU time of these processes, in hundredths of one CPU",
-    group: Group::Idle,
-    unit: Unit::CpuPercent,
-};
+pub const IDLE_CPU: Item = Item::new(
+    "idle-cpu",
+    "CPU time of these processes, in hundredths of one CPU",
+    Group::Idle,
+    Unit::CpuPercent,
+);
 
 /// Memory of each of many containers.
-pub const CROWD_PSS: Item = Item {
-    name: "crowd-pss",
-    what: "proportional set size of all processes of many idle containers side by side, by their number",
-    group: Group::Idle,
-    unit: Unit::Bytes,
-};
+pub const CROWD_PSS: Item = Item::new(
+    "crowd-pss",
+    "proportional set size of all processes of many idle containers side by side, by their number",
+    Group::Idle,
+    Unit::Bytes,
+);
 
 /// CPU time of many containers.
-pub const CROWD_CPU: Item = Item {
-    name: "crowd-cpu",
-    what: "CPU time of all of them together, in hundredths of one CPU",
-    group: Group::Idle,
-    unit: Unit::CpuPercent,
-};
+pub const CROWD_CPU: Item = Item::new(
+    "crowd-cpu",
+    "CPU time of all of them together, in hundredths of one CPU",
+    Group::Idle,
+    Unit::CpuPercent,
+);
 
 /// All items, in the order of reports.
 pub fn all() -> Vec<Item> {
-    let micro = micro::all().map(|op| Item {
-        name: op.name,
-        what: op.what,
-        group: Group::Micro,
-        unit: Unit::Nanoseconds,
-    });
+    let micro = micro::all();
+    let micro = micro.map(|op| Item::new(op.name, op.what, Group::Micro, Unit::Nanoseconds));
     let real = workloads::all().map(|w| Item {
         name: w.name,
         what: w.what,

@@ -14,6 +14,7 @@ pub mod catalogue;
 pub mod guest;
 pub mod measure;
 pub mod micro;
+pub mod place;
 pub mod prefix;
 pub mod protocol;
 pub mod report;

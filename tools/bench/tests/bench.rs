@@ -1,10 +1,12 @@
 //! The tool as a whole: natively, and with runtimes that lie. Needs root's rights for namespaces and mounts; without them there is
 //! nothing to test, and it says so.
 
+use bounded::Bounded;
 use serde_json::Value;
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::process::{Command, Output};
+use std::time::Duration;
 
 struct TempDir(PathBuf);
 
@@ -38,8 +40,9 @@ impl Drop for TempDir {
 fn privileged() -> bool {
     let able = Command::new("unshare")
         .args(["-mn", "true"])
-        .output()
-        .is_ok_and(|o| o.status.success());
+        .finish()
+        .status
+        .success();
     if !able {
         eprintln!("skipped: no rights to make namespaces");
     }
@@ -49,7 +52,7 @@ fn privileged() -> bool {
 fn bench(dir: &TempDir, args: &[&str]) -> (Output, Value) {
     let json = dir.0.join("out.json");
     let out = Command::new("timeout")
-        .args(["120", env!("CARGO_BIN_EXE_runsc-bench")])
+        .args(["-k", "5", "300", env!("CARGO_BIN_EXE_runsc-bench")])
         .args([
             "--guest",
             env!("CARGO_BIN_EXE_runsc-bench-guest"),
@@ -60,8 +63,8 @@ fn bench(dir: &TempDir, args: &[&str]) -> (Output, Value) {
         .arg("--json")
         .arg(&json)
         .args(args)
-        .output()
-        .unwrap();
+        .finish_within(Duration::from_secs(240))
+        .unwrap_or_else(|why| panic!("{why}"));
     let text = std::fs::read_to_string(json)
         .unwrap_or_else(|_| panic!("{}", String::from_utf8_lossy(&out.stderr)));
     (out, serde_json::from_str(&text).unwrap())
@@ -159,8 +162,7 @@ fn what_hangs_is_ended_with_all_its_processes() {
     assert!(why.contains("time"), "{why}");
     let left = Command::new("pgrep")
         .args(["-f", &format!("sleep {mark}")])
-        .output()
-        .unwrap();
+        .finish();
     assert!(
         left.stdout.is_empty(),
         "{}",

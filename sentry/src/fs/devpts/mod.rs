@@ -20,11 +20,11 @@ use crate::tty::pair::Home;
 use crate::tty::{PTS_MAJOR, SlaveFile, TTYAUX_MAJOR, Tty};
 use crate::vfs::walk::{At, Env};
 use crate::vfs::{
-    Dentry, Dev, DeviceRegistry, File, FileOps, FileSystem, Mount, MountFlags, Path, StatFs,
+    Dentry, Dev, DeviceRegistry, File, FileOps, FileSystem, Meta, Mount, MountFlags, Path, StatFs,
     Superblock, WalkFlags, anon_dev,
 };
 use arch::{Errno, Result};
-use node::{Meta, Ptmx, PtsNode, Root};
+use node::{Ptmx, PtsNode, Root};
 use parking_lot::Mutex;
 use std::any::Any;
 use std::collections::BTreeMap;
@@ -127,12 +127,7 @@ impl FileSystem for DevPts {
     }
 
     fn statfs(&self) -> Result<StatFs> {
-        Ok(StatFs {
-            magic: MAGIC,
-            bsize: 4096,
-            namelen: 255,
-            ..StatFs::default()
-        })
+        Ok(StatFs::plain(MAGIC))
     }
 
     fn options(&self) -> Vec<u8> {

@@ -4,8 +4,8 @@ use super::Instance;
 use crate::tty::{PTS_MAJOR, TTYAUX_MAJOR, Tty};
 use crate::vfs::walk::Env;
 use crate::vfs::{
-    Attr, Dev, DirSink, File, FileOps, FileType, Inode, InodeExt, InodeRef, Path, SeekFrom,
-    SetAttr, Timestamp,
+    Attr, Dev, DirSink, File, FileOps, FileType, Inode, InodeExt, InodeRef, Meta, Path, SeekFrom,
+    SetAttr,
 };
 use arch::{Errno, Result};
 use parking_lot::Mutex;
@@ -18,52 +18,8 @@ const PTMX_INO: u64 = 2;
 /// Inode number of slave 0.
 const FIRST_INO: u64 = 3;
 
-/// What chmod(2), chown(2) and utimensat(2) change.
-#[derive(Clone, Copy)]
-pub struct Meta {
-    perm: u32,
-    uid: u32,
-    gid: u32,
-    atime: Timestamp,
-    mtime: Timestamp,
-    ctime: Timestamp,
-}
-
-impl Meta {
-    /// All times now.
-    pub fn new(perm: u32, uid: u32, gid: u32) -> Self {
-        let now = Timestamp::now();
-        Self {
-            perm,
-            uid,
-            gid,
-            atime: now,
-            mtime: now,
-            ctime: now,
-        }
-    }
-
-    fn attr(&self, dev: Dev, ino: u64, kind: FileType) -> Attr {
-        Attr {
-            uid: self.uid,
-            gid: self.gid,
-            blksize: 1024,
-            atime: self.atime,
-            mtime: self.mtime,
-            ctime: self.ctime,
-            ..Attr::new(dev, ino, kind.mode() | self.perm)
-        }
-    }
-
-    fn change(&mut self, change: &SetAttr) {
-        self.perm = change.perm.map_or(self.perm, |p| p & 0o7777);
-        self.uid = change.uid.unwrap_or(self.uid);
-        self.gid = change.gid.unwrap_or(self.gid);
-        self.atime = change.atime.unwrap_or(self.atime);
-        self.mtime = change.mtime.unwrap_or(self.mtime);
-        self.ctime = Timestamp::now();
-    }
-}
+/// What the kernel has as block size for them.
+const BLKSIZE: u32 = 1024;
 
 /// `ptmx`.
 pub struct Ptmx {
@@ -82,7 +38,7 @@ impl Ptmx {
     }
 
     pub(super) fn set_perm(&self, perm: u32) {
-        self.meta.lock().perm = perm;
+        self.meta.lock().set_perm(perm);
     }
 }
 
@@ -103,6 +59,7 @@ impl Inode for Ptmx {
         let meta = self.meta.lock();
         Ok(Attr {
             rdev: Dev::new(TTYAUX_MAJOR, 2),
+            blksize: BLKSIZE,
             ..meta.attr(self.dev, PTMX_INO, FileType::CharDevice)
         })
     }
@@ -168,6 +125,7 @@ impl Inode for PtsNode {
         Ok(Attr {
             rdev: Dev::new(PTS_MAJOR, self.index),
             nlink: u32::from(!self.unlinked.load(Ordering::Relaxed)),
+            blksize: BLKSIZE,
             ..meta.attr(self.dev, self.ino(), FileType::CharDevice)
         })
     }
@@ -212,6 +170,7 @@ impl Inode for Root {
         let meta = self.meta.lock();
         Ok(Attr {
             nlink: 2,
+            blksize: BLKSIZE,
             ..meta.attr(self.instance.dev, ROOT_INO, FileType::Directory)
         })
     }

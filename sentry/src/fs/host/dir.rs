@@ -1,7 +1,7 @@
 //! Open directories.
 
 use super::inode::HostInode;
-use crate::fs::tmp::file::seek_in;
+use crate::fs::tmp::file::seek_dir;
 use crate::host::fs as host;
 use crate::user::Sink;
 use crate::vfs::{DirSink, File, FileOps, Inode, SeekFrom};
@@ -56,12 +56,7 @@ impl FileOps for HostDirFile {
     }
 
     fn seek(&self, _file: &File, pos: u64, to: SeekFrom) -> Result<u64> {
-        match to {
-            SeekFrom::Start(_) | SeekFrom::Current(_) => {
-                seek_in(pos, to, 0, |_, _| Err(Errno::EINVAL))
-            }
-            _ => Err(Errno::EINVAL),
-        }
+        seek_dir(pos, to)
     }
 
     fn readdir(&self, file: &File, pos: &mut u64, sink: &mut dyn DirSink) -> Result<()> {

@@ -3,7 +3,7 @@
 use super::dir::Listed;
 use super::inode::OverlayInode;
 use crate::fs::host::file::HostFile;
-use crate::fs::tmp::file::{TmpFile, seek_in};
+use crate::fs::tmp::file::{TmpFile, seek_dir};
 use crate::user::{Sink, Source};
 use crate::vfs::{DirSink, File, FileOps, FileType, MapRequest, MapSource, SeekFrom};
 use arch::{Errno, Result};
@@ -134,12 +134,7 @@ impl FileOps for OverlayDirFile {
     }
 
     fn seek(&self, _file: &File, pos: u64, to: SeekFrom) -> Result<u64> {
-        match to {
-            SeekFrom::Start(_) | SeekFrom::Current(_) => {
-                seek_in(pos, to, 0, |_, _| Err(Errno::EINVAL))
-            }
-            _ => Err(Errno::EINVAL),
-        }
+        seek_dir(pos, to)
     }
 
     fn readdir(&self, file: &File, pos: &mut u64, sink: &mut dyn DirSink) -> Result<()> {

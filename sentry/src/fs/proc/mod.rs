@@ -39,12 +39,7 @@ impl FileSystem for ProcFs {
         "proc"
     }
     fn statfs(&self) -> Result<StatFs> {
-        Ok(StatFs {
-            magic: MAGIC,
-            bsize: 4096,
-            namelen: 255,
-            ..StatFs::default()
-        })
+        Ok(StatFs::plain(MAGIC))
     }
     fn revalidates(&self) -> bool {
         true

@@ -29,12 +29,7 @@ impl FileSystem for SysFs {
         "sysfs"
     }
     fn statfs(&self) -> Result<StatFs> {
-        Ok(StatFs {
-            magic: MAGIC,
-            bsize: 4096,
-            namelen: 255,
-            ..StatFs::default()
-        })
+        Ok(StatFs::plain(MAGIC))
     }
     fn cache_limit(&self) -> usize {
         256

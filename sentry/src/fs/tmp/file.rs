@@ -59,6 +59,14 @@ pub(crate) fn seek_in(
     }
 }
 
+/// Where lseek(2) in a directory leads: positions are opaque, and there is no end.
+pub(crate) fn seek_dir(pos: u64, to: SeekFrom) -> Result<u64> {
+    match to {
+        SeekFrom::Start(_) | SeekFrom::Current(_) => seek_in(pos, to, 0, |_, _| Err(Errno::EINVAL)),
+        _ => Err(Errno::EINVAL),
+    }
+}
+
 impl FileOps for TmpFile {
     fn as_any(&self) -> &dyn Any {
         self
@@ -170,12 +178,7 @@ impl FileOps for TmpDirFile {
     }
 
     fn seek(&self, _file: &File, pos: u64, to: SeekFrom) -> Result<u64> {
-        match to {
-            SeekFrom::Start(_) | SeekFrom::Current(_) => {
-                seek_in(pos, to, 0, |_, _| Err(Errno::EINVAL))
-            }
-            _ => Err(Errno::EINVAL),
-        }
+        seek_dir(pos, to)
     }
 
     fn readdir(&self, file: &File, pos: &mut u64, sink: &mut dyn DirSink) -> Result<()> {

@@ -2,6 +2,7 @@ use super::*;
 use crate::net::socket::SocketFile;
 use crate::user::{SliceSource, VecSink};
 use crate::vfs::File;
+use bounded::{PATIENCE, reached};
 
 const ME: Sender = Sender {
     cred: Ucred {
@@ -327,7 +328,8 @@ fn unreachable_sockets_are_collected() {
     // Not these: one is open, the other is on its way to it.
     send_with(&c, b"x", &[&fd]).unwrap();
     assert_eq!(r.ops.poll(&r), PollEvents::empty());
-    while rights::collect() == 0 && r.ops.poll(&r).is_empty() {}
+    let collected = || rights::collect() != 0 || !r.ops.poll(&r).is_empty();
+    assert!(reached(PATIENCE, collected), "it stays");
     assert_eq!(r.ops.poll(&r), PollEvents::HUP);
     assert_eq!(_d.rx.lock().len(), 1);
 }

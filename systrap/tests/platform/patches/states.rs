@@ -7,6 +7,8 @@ use super::*;
 tests!(
     vector_state_stays_in_place,
     vector_state_can_be_fetched_and_set,
+    vector_state_moves_to_memory_at_the_resume,
+    memory_that_cannot_take_the_state_fails_the_action,
     registers_can_be_set,
     own_segment_bases,
 );
@@ -107,6 +109,68 @@ fn vector_state_can_be_fetched_and_set() {
     assert_eq!(call(vm.answer(&mut p, 0)).0, 1001);
     assert_eq!(stored(&p)[0], data[0] ^ 0xff);
     assert_eq!(stored(&p)[1..], [&data[1..], &pi].concat());
+}
+
+/// What a signal handler's frame needs, without an event in between; from both kinds of frame.
+fn vector_state_moves_to_memory_at_the_resume() {
+    if !has_avx() {
+        return;
+    }
+    const TO: u64 = DATA + 1024;
+    let mut vm = Vm::patching();
+    let (mut p, data) = load_vectors(&mut vm);
+    for turn in 0..4 {
+        let event = if turn == 0 {
+            vm.go(&mut p)
+        } else {
+            vm.answer(&mut p, 0)
+        };
+        assert_eq!(call(event).0, 1000);
+        vm.patch(&mut p);
+        let fast = p.thread.needs_fetch();
+        assert_eq!(fast, turn > 0);
+        let slow = (!fast).then(|| p.thread.fpstate());
+        let len = p.thread.fpstate_len();
+        assert!(p.thread.can_move_fpstate() && p.thread.move_fpstate(TO));
+        let handler = Regs {
+            r14: 77,
+            ..p.thread.regs()
+        };
+        p.thread.set_handler_regs(&handler);
+        assert_eq!(p.thread.needs_fetch(), fast);
+        assert_eq!(call(vm.go(&mut p)).0, 1001);
+        vm.patch(&mut p);
+        assert_eq!(p.thread.regs().r14, 77);
+        let mut saved = vec![0; len];
+        assert_eq!(p.space.read(TO, &mut saved), len);
+        assert_eq!(saved[160..168], data[..8], "xmm0");
+        if let Some(slow) = slow {
+            assert_eq!(saved, slow);
+        }
+        // It goes on with the initial state; and what was saved can be given back.
+        assert_eq!(stored(&p)[..64], [0; 64], "turn {turn}");
+        p.put(DATA + 256, &[0; 72]);
+        p.thread.set_fpstate(&saved).expect("same machine");
+    }
+}
+
+fn memory_that_cannot_take_the_state_fails_the_action() {
+    let mut vm = Vm::patching();
+    let mut p = vm.start(site_everything());
+    patched(&mut vm, &mut p);
+    call(vm.answer(&mut p, 0));
+    let before = p.thread.regs();
+    assert!(p.thread.needs_fetch() && p.thread.move_fpstate(64));
+    p.thread.resume();
+    assert!(matches!(
+        vm.event(&mut p),
+        Event::ActionFailed {
+            index: 0,
+            errno: libc::EFAULT
+        }
+    ));
+    assert_eq!(p.thread.regs().rsp, before.rsp);
+    call(vm.answer(&mut p, 0));
 }
 
 fn registers_can_be_set() {

@@ -44,6 +44,25 @@ macro_rules! code {
     };
 }
 
+/// Waits for what nothing notifies of.
+#[track_caller]
+pub fn until(what: &str, mut done: impl FnMut() -> bool) {
+    let end = Instant::now() + PATIENCE;
+    while !done() {
+        assert!(Instant::now() < end, "{what}: not in {PATIENCE:?}");
+        std::thread::yield_now();
+    }
+}
+
+/// How many threads a process has.
+pub fn thread_count(pid: i32) -> usize {
+    let tasks = std::fs::read_dir(format!("/proc/{pid}/task"));
+    tasks.expect("task").count()
+}
+
+/// How long an event, or anything else, may take.
+const PATIENCE: Duration = Duration::from_secs(20);
+
 pub struct Vm {
     pub platform: Arc<Platform>,
     pub tokens: Vec<Token>,
@@ -139,13 +158,14 @@ impl Vm {
     }
 
     /// Waits for this token.
+    #[track_caller]
     pub fn wait_token(&mut self, token: Token) {
-        let end = Instant::now() + Duration::from_secs(20);
+        let end = Instant::now() + PATIENCE;
         while !self.try_token(token) {
             let max = Some(Duration::from_millis(100));
             self.platform.wait_timeout(0, &mut self.tokens, max);
             self.platform.reap(&mut self.tokens);
-            assert!(Instant::now() < end, "no event in 20 s");
+            assert!(Instant::now() < end, "no event in {PATIENCE:?}");
         }
     }
 
@@ -154,6 +174,7 @@ impl Vm {
         at.map(|at| self.tokens.swap_remove(at)).is_some()
     }
 
+    #[track_caller]
     pub fn event(&mut self, p: &mut Proc) -> Event {
         self.wait_token(p.token);
         p.thread.event()

@@ -5,46 +5,42 @@ use anyhow::{Result, bail};
 use std::hint::black_box;
 
 pub const OPS: &[Op] = &[
-    Op {
-        name: "null",
-        what: "getppid: the null call, which every runtime's kernel has to answer",
-        setup: || {
+    Op::new(
+        "null",
+        "getppid: the null call, which every runtime's kernel has to answer",
+        || {
             same_answer(
                 libc::SYS_getppid,
                 i64::from(std::os::unix::process::parent_id()),
             )
         },
-    },
-    Op {
-        name: "getpid",
-        what: "getpid as a system call",
-        setup: || same_answer(libc::SYS_getpid, i64::from(std::process::id())),
-    },
-    Op {
-        name: "sched-yield",
-        what: "sched_yield with nobody to yield to",
-        setup: || same_answer(libc::SYS_sched_yield, 0),
-    },
-    Op {
-        name: "clock",
-        what: "clock_gettime(CLOCK_MONOTONIC) through libc and the vDSO",
-        setup: || Ok(clock(sys::clock)),
-    },
-    Op {
-        name: "clock-call",
-        what: "clock_gettime(CLOCK_MONOTONIC) as a system call",
-        setup: || Ok(clock(sys::clock_call)),
-    },
-    Op {
-        name: "null-2-threads",
-        what: "getppid in two threads at once: time by the number of calls of both",
-        setup: || Ok(threads(2)),
-    },
-    Op {
-        name: "null-4-threads",
-        what: "getppid in four threads at once: time by the number of calls of all",
-        setup: || Ok(threads(4)),
-    },
+    ),
+    Op::new("getpid", "getpid as a system call", || {
+        same_answer(libc::SYS_getpid, i64::from(std::process::id()))
+    }),
+    Op::new("sched-yield", "sched_yield with nobody to yield to", || {
+        same_answer(libc::SYS_sched_yield, 0)
+    }),
+    Op::new(
+        "clock",
+        "clock_gettime(CLOCK_MONOTONIC) through libc and the vDSO",
+        || Ok(clock(sys::clock)),
+    ),
+    Op::new(
+        "clock-call",
+        "clock_gettime(CLOCK_MONOTONIC) as a system call",
+        || Ok(clock(sys::clock_call)),
+    ),
+    Op::new(
+        "null-2-threads",
+        "getppid in two threads at once: time by the number of calls of both",
+        || Ok(threads(2)),
+    ),
+    Op::new(
+        "null-4-threads",
+        "getppid in four threads at once: time by the number of calls of all",
+        || Ok(threads(4)),
+    ),
 ];
 
 fn same_answer(number: libc::c_long, answer: i64) -> Result<Body> {

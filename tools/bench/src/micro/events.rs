@@ -6,46 +6,38 @@ use std::os::fd::AsRawFd;
 use std::os::unix::net::UnixStream;
 
 pub const OPS: &[Op] = &[
-    Op {
-        name: "epoll-ready",
-        what: "epoll_wait with one of eight descriptors ready",
-        setup: || epoll(true),
-    },
-    Op {
-        name: "epoll-empty",
-        what: "epoll_wait without a timeout, nothing ready",
-        setup: || epoll(false),
-    },
-    Op {
-        name: "epoll-ctl",
-        what: "epoll_ctl, a descriptor added or removed",
-        setup: epoll_ctl,
-    },
-    Op {
-        name: "epoll-pingpong",
-        what: "a byte to another process and back through a Unix socket, epoll_wait before each read",
-        setup: ping_pong,
-    },
-    Op {
-        name: "poll-16",
-        what: "poll of sixteen pipes without a timeout, one ready",
-        setup: poll,
-    },
-    Op {
-        name: "eventfd",
-        what: "write and read of an eventfd",
-        setup: eventfd,
-    },
-    Op {
-        name: "timerfd",
-        what: "timerfd_settime",
-        setup: || {
-            let fd = sys::timerfd()?;
-            Ok(Box::new(move |n| {
-                (0..n).try_for_each(|_| sys::timerfd_set(fd.as_raw_fd(), 1000))
-            }))
-        },
-    },
+    Op::new(
+        "epoll-ready",
+        "epoll_wait with one of eight descriptors ready",
+        || epoll(true),
+    ),
+    Op::new(
+        "epoll-empty",
+        "epoll_wait without a timeout, nothing ready",
+        || epoll(false),
+    ),
+    Op::new(
+        "epoll-ctl",
+        "epoll_ctl, a descriptor added or removed",
+        epoll_ctl,
+    ),
+    Op::new(
+        "epoll-pingpong",
+        "a byte to another process and back through a Unix socket, epoll_wait before each read",
+        ping_pong,
+    ),
+    Op::new(
+        "poll-16",
+        "poll of sixteen pipes without a timeout, one ready",
+        poll,
+    ),
+    Op::new("eventfd", "write and read of an eventfd", eventfd),
+    Op::new("timerfd", "timerfd_settime", || {
+        let fd = sys::timerfd()?;
+        Ok(Box::new(move |n| {
+            (0..n).try_for_each(|_| sys::timerfd_set(fd.as_raw_fd(), 1000))
+        }))
+    }),
 ];
 
 fn epoll(ready: bool) -> Result<Body> {

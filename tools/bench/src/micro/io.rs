@@ -1,132 +1,123 @@
 //! Reads and writes of several sizes: devices, files, pipes, Unix sockets.
 
 use super::{Body, Op, sys};
+use crate::place::{BIND, SCRATCH};
 use anyhow::{Context, Result, bail};
 use std::os::fd::{AsRawFd, RawFd};
 
 const K: usize = 1024;
 
 pub const OPS: &[Op] = &[
-    Op {
-        name: "read-zero-1",
-        what: "read of 1 byte of /dev/zero",
-        setup: || read_zero(1),
-    },
-    Op {
-        name: "read-zero-4k",
-        what: "read of 4 KiB of /dev/zero",
-        setup: || read_zero(4 * K),
-    },
-    Op {
-        name: "read-zero-64k",
-        what: "read of 64 KiB of /dev/zero",
-        setup: || read_zero(64 * K),
-    },
-    Op {
-        name: "write-null-1",
-        what: "write of 1 byte to /dev/null",
-        setup: || write_null(1),
-    },
-    Op {
-        name: "write-null-4k",
-        what: "write of 4 KiB to /dev/null",
-        setup: || write_null(4 * K),
-    },
-    Op {
-        name: "read-file-1",
-        what: "pread of 1 byte of a cached file of the root file system",
-        setup: || read_file("/bench/work", 1),
-    },
-    Op {
-        name: "read-file-4k",
-        what: "pread of 4 KiB of a cached file of the root file system",
-        setup: || read_file("/bench/work", 4 * K),
-    },
-    Op {
-        name: "read-file-64k",
-        what: "pread of 64 KiB of a cached file of the root file system",
-        setup: || read_file("/bench/work", 64 * K),
-    },
-    Op {
-        name: "read-file-1m",
-        what: "pread of 1 MiB of a cached file of the root file system",
-        setup: || read_file("/bench/work", K * K),
-    },
-    Op {
-        name: "readv-file-8k",
-        what: "preadv of 8 KiB in two parts of a cached file of the root file system",
-        setup: readv_file,
-    },
-    Op {
-        name: "read-bind-4k",
-        what: "pread of 4 KiB of a cached file of a bind mount",
-        setup: || read_file("/bench/bind", 4 * K),
-    },
-    Op {
-        name: "read-tmpfs-4k",
-        what: "pread of 4 KiB of a file of a tmpfs",
-        setup: || read_file("/tmp", 4 * K),
-    },
-    Op {
-        name: "write-file-1",
-        what: "pwrite of 1 byte to a file of the root file system",
-        setup: || write_file("/bench/work", 1),
-    },
-    Op {
-        name: "write-file-4k",
-        what: "pwrite of 4 KiB to a file of the root file system",
-        setup: || write_file("/bench/work", 4 * K),
-    },
-    Op {
-        name: "write-file-64k",
-        what: "pwrite of 64 KiB to a file of the root file system",
-        setup: || write_file("/bench/work", 64 * K),
-    },
-    Op {
-        name: "write-bind-4k",
-        what: "pwrite of 4 KiB to a file of a bind mount",
-        setup: || write_file("/bench/bind", 4 * K),
-    },
-    Op {
-        name: "pipe-1",
-        what: "write and read of 1 byte through a pipe, in one thread",
-        setup: || pipe(1),
-    },
-    Op {
-        name: "pipe-4k",
-        what: "write and read of 4 KiB through a pipe, in one thread",
-        setup: || pipe(4 * K),
-    },
-    Op {
-        name: "pipe-64k",
-        what: "write and read of 64 KiB through a pipe, in one thread",
-        setup: || pipe(64 * K),
-    },
-    Op {
-        name: "unix-1",
-        what: "write and read of 1 byte through a Unix stream socket, in one thread",
-        setup: || unix(1),
-    },
-    Op {
-        name: "unix-4k",
-        what: "write and read of 4 KiB through a Unix stream socket, in one thread",
-        setup: || unix(4 * K),
-    },
-    Op {
-        name: "unix-64k",
-        what: "write and read of 64 KiB through a Unix stream socket, in one thread",
-        setup: || unix(64 * K),
-    },
-    Op {
-        name: "pipe-pingpong",
-        what: "a byte to another process and back, through two pipes",
-        setup: pipe_ping_pong,
-    },
-    Op {
-        name: "unix-pingpong",
-        what: "a byte to another process and back, through a Unix stream socket",
-        setup: unix_ping_pong,
-    },
+    Op::new("read-zero-1", "read of 1 byte of /dev/zero", || {
+        read_zero(1)
+    }),
+    Op::new("read-zero-4k", "read of 4 KiB of /dev/zero", || {
+        read_zero(4 * K)
+    }),
+    Op::new("read-zero-64k", "read of 64 KiB of /dev/zero", || {
+        read_zero(64 * K)
+    }),
+    Op::new("write-null-1", "write of 1 byte to /dev/null", || {
+        write_null(1)
+    }),
+    Op::new("write-null-4k", "write of 4 KiB to /dev/null", || {
+        write_null(4 * K)
+    }),
+    Op::new(
+        "read-file-1",
+        "pread of 1 byte of a cached file of the root file system",
+        || read_file(SCRATCH, 1),
+    ),
+    Op::new(
+        "read-file-4k",
+        "pread of 4 KiB of a cached file of the root file system",
+        || read_file(SCRATCH, 4 * K),
+    ),
+    Op::new(
+        "read-file-64k",
+        "pread of 64 KiB of a cached file of the root file system",
+        || read_file(SCRATCH, 64 * K),
+    ),
+    Op::new(
+        "read-file-1m",
+        "pread of 1 MiB of a cached file of the root file system",
+        || read_file(SCRATCH, K * K),
+    ),
+    Op::new(
+        "readv-file-8k",
+        "preadv of 8 KiB in two parts of a cached file of the root file system",
+        readv_file,
+    ),
+    Op::new(
+        "read-bind-4k",
+        "pread of 4 KiB of a cached file of a bind mount",
+        || read_file(BIND, 4 * K),
+    ),
+    Op::new(
+        "read-tmpfs-4k",
+        "pread of 4 KiB of a file of a tmpfs",
+        || read_file("/tmp", 4 * K),
+    ),
+    Op::new(
+        "write-file-1",
+        "pwrite of 1 byte to a file of the root file system",
+        || write_file(SCRATCH, 1),
+    ),
+    Op::new(
+        "write-file-4k",
+        "pwrite of 4 KiB to a file of the root file system",
+        || write_file(SCRATCH, 4 * K),
+    ),
+    Op::new(
+        "write-file-64k",
+        "pwrite of 64 KiB to a file of the root file system",
+        || write_file(SCRATCH, 64 * K),
+    ),
+    Op::new(
+        "write-bind-4k",
+        "pwrite of 4 KiB to a file of a bind mount",
+        || write_file(BIND, 4 * K),
+    ),
+    Op::new(
+        "pipe-1",
+        "write and read of 1 byte through a pipe, in one thread",
+        || pipe(1),
+    ),
+    Op::new(
+        "pipe-4k",
+        "write and read of 4 KiB through a pipe, in one thread",
+        || pipe(4 * K),
+    ),
+    Op::new(
+        "pipe-64k",
+        "write and read of 64 KiB through a pipe, in one thread",
+        || pipe(64 * K),
+    ),
+    Op::new(
+        "unix-1",
+        "write and read of 1 byte through a Unix stream socket, in one thread",
+        || unix(1),
+    ),
+    Op::new(
+        "unix-4k",
+        "write and read of 4 KiB through a Unix stream socket, in one thread",
+        || unix(4 * K),
+    ),
+    Op::new(
+        "unix-64k",
+        "write and read of 64 KiB through a Unix stream socket, in one thread",
+        || unix(64 * K),
+    ),
+    Op::new(
+        "pipe-pingpong",
+        "a byte to another process and back, through two pipes",
+        pipe_ping_pong,
+    ),
+    Op::new(
+        "unix-pingpong",
+        "a byte to another process and back, through a Unix stream socket",
+        unix_ping_pong,
+    ),
 ];
 
 /// Bytes that tell their place, so that a shifted copy is seen.
@@ -217,7 +208,7 @@ fn read_file(dir: &str, length: usize) -> Result<Body> {
 }
 
 fn readv_file() -> Result<Body> {
-    let path = make_file("/bench/work", 8 * K)?;
+    let path = make_file(SCRATCH, 8 * K)?;
     let fd = std::fs::File::open(&path).context(path)?;
     let wanted = pattern(8 * K);
     let mut buf = vec![0; 8 * K];

@@ -1,53 +1,50 @@
 //! Mappings, protections, page faults.
 
 use super::{Body, Op, sys};
+use crate::place::SCRATCH;
 use anyhow::{Result, bail};
 use std::os::fd::AsRawFd;
 
 pub const OPS: &[Op] = &[
-    Op {
-        name: "mmap-munmap",
-        what: "mmap and munmap of 64 KiB of anonymous memory, untouched",
-        setup: || {
+    Op::new(
+        "mmap-munmap",
+        "mmap and munmap of 64 KiB of anonymous memory, untouched",
+        || {
             Ok(Box::new(|n| {
                 (0..n).try_for_each(|_| sys::Mapping::new(64 << 10, None).map(drop))
             }))
         },
-    },
-    Op {
-        name: "mmap-file",
-        what: "mmap of 64 KiB of a file, a read of its first page, munmap",
-        setup: map_file,
-    },
-    Op {
-        name: "mprotect",
-        what: "mprotect of a page from writable to read-only or back",
-        setup: mprotect,
-    },
-    Op {
-        name: "brk",
-        what: "brk up by 64 KiB and down again",
-        setup: || {
-            Ok(Box::new(|n| {
-                (0..n).try_for_each(|_| sys::grow_and_shrink_heap(64 << 10))
-            }))
-        },
-    },
-    Op {
-        name: "madvise",
-        what: "a page touched and given back by madvise(MADV_DONTNEED)",
-        setup: madvise,
-    },
-    Op {
-        name: "page-touch",
-        what: "first write to a page of anonymous memory (mapped and unmapped 1024 at a time)",
-        setup: touch,
-    },
-    Op {
-        name: "page-touch-file",
-        what: "first read of a page of a mapped file (mapped and unmapped 255 at a time)",
-        setup: touch_file,
-    },
+    ),
+    Op::new(
+        "mmap-file",
+        "mmap of 64 KiB of a file, a read of its first page, munmap",
+        map_file,
+    ),
+    Op::new(
+        "mprotect",
+        "mprotect of a page from writable to read-only or back",
+        mprotect,
+    ),
+    Op::new("brk", "brk up by 64 KiB and down again", || {
+        Ok(Box::new(|n| {
+            (0..n).try_for_each(|_| sys::grow_and_shrink_heap(64 << 10))
+        }))
+    }),
+    Op::new(
+        "madvise",
+        "a page touched and given back by madvise(MADV_DONTNEED)",
+        madvise,
+    ),
+    Op::new(
+        "page-touch",
+        "first write to a page of anonymous memory (mapped and unmapped 1024 at a time)",
+        touch,
+    ),
+    Op::new(
+        "page-touch-file",
+        "first read of a page of a mapped file (mapped and unmapped 255 at a time)",
+        touch_file,
+    ),
 ];
 
 fn map_file() -> Result<Body> {
@@ -65,12 +62,12 @@ fn map_file() -> Result<Body> {
 
 /// A file each of whose pages begins with its number + 1.
 fn file_of_pages(pages: u8) -> Result<std::fs::File> {
-    let path = "/bench/work/pages";
+    let path = format!("{SCRATCH}/pages");
     let mut data = vec![0; usize::from(pages) * 4096];
     for page in 0..pages {
         data[usize::from(page) * 4096] = page.wrapping_add(1);
     }
-    std::fs::write(path, data)?;
+    std::fs::write(&path, data)?;
     Ok(std::fs::File::open(path)?)
 }
 

@@ -31,6 +31,12 @@ pub struct Op {
     pub setup: fn() -> Result<Body>,
 }
 
+impl Op {
+    const fn new(name: &'static str, what: &'static str, setup: fn() -> Result<Body>) -> Self {
+        Self { name, what, setup }
+    }
+}
+
 /// All of them, in the order of reports.
 pub fn all() -> impl Iterator<Item = &'static Op> {
     [

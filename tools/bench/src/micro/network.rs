@@ -6,36 +6,36 @@ use std::net::{TcpListener, TcpStream, UdpSocket};
 use std::os::fd::AsRawFd;
 
 pub const OPS: &[Op] = &[
-    Op {
-        name: "tcp-1",
-        what: "write and read of 1 byte through loopback TCP, in one thread",
-        setup: || tcp(1),
-    },
-    Op {
-        name: "tcp-4k",
-        what: "write and read of 4 KiB through loopback TCP, in one thread",
-        setup: || tcp(4 << 10),
-    },
-    Op {
-        name: "tcp-64k",
-        what: "write and read of 64 KiB through loopback TCP, in one thread",
-        setup: || tcp(64 << 10),
-    },
-    Op {
-        name: "udp-64",
-        what: "send and receive of a datagram of 64 bytes over loopback, in one thread",
-        setup: udp,
-    },
-    Op {
-        name: "tcp-pingpong",
-        what: "a byte to another process and back, through loopback TCP",
-        setup: ping_pong,
-    },
-    Op {
-        name: "tcp-connect",
-        what: "connect, accept and close of a loopback TCP connection, in one thread",
-        setup: connect,
-    },
+    Op::new(
+        "tcp-1",
+        "write and read of 1 byte through loopback TCP, in one thread",
+        || tcp(1),
+    ),
+    Op::new(
+        "tcp-4k",
+        "write and read of 4 KiB through loopback TCP, in one thread",
+        || tcp(4 << 10),
+    ),
+    Op::new(
+        "tcp-64k",
+        "write and read of 64 KiB through loopback TCP, in one thread",
+        || tcp(64 << 10),
+    ),
+    Op::new(
+        "udp-64",
+        "send and receive of a datagram of 64 bytes over loopback, in one thread",
+        udp,
+    ),
+    Op::new(
+        "tcp-pingpong",
+        "a byte to another process and back, through loopback TCP",
+        ping_pong,
+    ),
+    Op::new(
+        "tcp-connect",
+        "connect, accept and close of a loopback TCP connection, in one thread",
+        connect,
+    ),
 ];
 
 fn pair() -> Result<(TcpStream, TcpStream)> {

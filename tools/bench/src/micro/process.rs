@@ -1,47 +1,42 @@
 //! Processes and threads.
 
 use super::{Body, Op, sys};
+use crate::place::SCRATCH;
 use anyhow::{Context, Result, bail};
 use std::ffi::{CStr, CString};
 use std::os::unix::fs::PermissionsExt;
 
 pub const OPS: &[Op] = &[
-    Op {
-        name: "fork",
-        what: "fork, exit, wait",
-        setup: || Ok(fork(None)),
-    },
-    Op {
-        name: "fork-64m",
-        what: "fork, exit, wait of a process with 64 MiB of touched memory",
-        setup: || {
+    Op::new("fork", "fork, exit, wait", || Ok(fork(None))),
+    Op::new(
+        "fork-64m",
+        "fork, exit, wait of a process with 64 MiB of touched memory",
+        || {
             let map = sys::Mapping::new(64 << 20, None)?.small_pages()?;
             for page in 0..map.pages() {
                 map.store(page, 1);
             }
             Ok(fork(Some(map)))
         },
-    },
-    Op {
-        name: "fork-exec",
-        what: "fork, execve of a static program of 150 bytes, wait",
-        setup: || spawning(sys::fork_exec, tiny()?, 7),
-    },
-    Op {
-        name: "fork-exec-dynamic",
-        what: "fork, execve of /bin/true with its libraries, wait",
-        setup: || spawning(sys::fork_exec, CString::new("/bin/true")?, 0),
-    },
-    Op {
-        name: "posix-spawn",
-        what: "posix_spawn of a static program of 150 bytes, wait",
-        setup: || spawning(sys::posix_spawn, tiny()?, 7),
-    },
-    Op {
-        name: "thread",
-        what: "creation and join of a thread",
-        setup: || Ok(Box::new(threads)),
-    },
+    ),
+    Op::new(
+        "fork-exec",
+        "fork, execve of a static program of 150 bytes, wait",
+        || spawning(sys::fork_exec, tiny()?, 7),
+    ),
+    Op::new(
+        "fork-exec-dynamic",
+        "fork, execve of /bin/true with its libraries, wait",
+        || spawning(sys::fork_exec, CString::new("/bin/true")?, 0),
+    ),
+    Op::new(
+        "posix-spawn",
+        "posix_spawn of a static program of 150 bytes, wait",
+        || spawning(sys::posix_spawn, tiny()?, 7),
+    ),
+    Op::new("thread", "creation and join of a thread", || {
+        Ok(Box::new(threads))
+    }),
 ];
 
 fn fork(keep: Option<sys::Mapping>) -> Body {
@@ -117,15 +112,16 @@ fn tiny_elf() -> Vec<u8> {
 }
 
 fn tiny() -> Result<CString> {
-    let path = "/bench/work/tiny";
-    std::fs::write(path, tiny_elf()).context(path)?;
-    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o755))?;
+    let path = format!("{SCRATCH}/tiny");
+    std::fs::write(&path, tiny_elf()).with_context(|| path.clone())?;
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755))?;
     Ok(CString::new(path)?)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use bounded::{Bounded, PATIENCE};
 
     #[test]
     fn the_tiny_program_ends_with_seven() {
@@ -134,9 +130,9 @@ mod tests {
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
         // Another test's fork may hold the file open for writing for a moment.
         let status = loop {
-            match std::process::Command::new(&path).status() {
-                Err(e) if e.raw_os_error() == Some(libc::ETXTBSY) => std::thread::yield_now(),
-                other => break other.unwrap(),
+            match std::process::Command::new(&path).finish_within(PATIENCE) {
+                Err(why) if why.contains("Text file busy") => std::thread::yield_now(),
+                other => break other.unwrap().status,
             }
         };
         std::fs::remove_file(&path).unwrap();

@@ -4,39 +4,35 @@ use super::{Body, Op, sys};
 use anyhow::{Result, bail};
 
 pub const OPS: &[Op] = &[
-    Op {
-        name: "sigaction",
-        what: "rt_sigaction of a handler",
-        setup: || {
-            Ok(Box::new(|n| {
-                (0..n).try_for_each(|_| sys::catch_user_signal())
-            }))
-        },
-    },
-    Op {
-        name: "sigprocmask",
-        what: "rt_sigprocmask, a signal blocked or unblocked",
-        setup: || {
+    Op::new("sigaction", "rt_sigaction of a handler", || {
+        Ok(Box::new(|n| {
+            (0..n).try_for_each(|_| sys::catch_user_signal())
+        }))
+    }),
+    Op::new(
+        "sigprocmask",
+        "rt_sigprocmask, a signal blocked or unblocked",
+        || {
             Ok(Box::new(|n| {
                 (0..n).try_for_each(|i| sys::block_user_signal(i % 2 == 0))
             }))
         },
-    },
-    Op {
-        name: "signal-self",
-        what: "a signal to the own thread, its handler, the return from it",
-        setup: signal_self,
-    },
-    Op {
-        name: "signal-pingpong",
-        what: "sigqueue to another process and back, both in sigwaitinfo",
-        setup: ping_pong,
-    },
-    Op {
-        name: "fault-signal",
-        what: "a write to a read-only page, a SIGSEGV handler that makes it writable, mprotect back",
-        setup: fault,
-    },
+    ),
+    Op::new(
+        "signal-self",
+        "a signal to the own thread, its handler, the return from it",
+        signal_self,
+    ),
+    Op::new(
+        "signal-pingpong",
+        "sigqueue to another process and back, both in sigwaitinfo",
+        ping_pong,
+    ),
+    Op::new(
+        "fault-signal",
+        "a write to a read-only page, a SIGSEGV handler that makes it writable, mprotect back",
+        fault,
+    ),
 ];
 
 fn signal_self() -> Result<Body> {

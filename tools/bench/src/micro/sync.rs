@@ -6,21 +6,19 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Condvar, Mutex};
 
 pub const OPS: &[Op] = &[
-    Op {
-        name: "futex-wake",
-        what: "FUTEX_WAKE with nobody waiting",
-        setup: || Ok(Box::new(wake_nobody)),
-    },
-    Op {
-        name: "futex-pingpong",
-        what: "a turn handed to another thread and back by FUTEX_WAIT and FUTEX_WAKE",
-        setup: || Ok(Box::new(ping_pong)),
-    },
-    Op {
-        name: "condvar-pingpong",
-        what: "a turn handed to another thread and back by a mutex and a condition variable",
-        setup: || Ok(Box::new(condvar)),
-    },
+    Op::new("futex-wake", "FUTEX_WAKE with nobody waiting", || {
+        Ok(Box::new(wake_nobody))
+    }),
+    Op::new(
+        "futex-pingpong",
+        "a turn handed to another thread and back by FUTEX_WAIT and FUTEX_WAKE",
+        || Ok(Box::new(ping_pong)),
+    ),
+    Op::new(
+        "condvar-pingpong",
+        "a turn handed to another thread and back by a mutex and a condition variable",
+        || Ok(Box::new(condvar)),
+    ),
 ];
 
 fn wake_nobody(n: u64) -> Result<()> {

@@ -1,5 +1,6 @@
 //! config.json, the same for every runtime.
 
+use crate::place::{BIND, SCRATCH};
 use serde_json::{Value, json};
 
 /// What the programs find in their environment.
@@ -48,7 +49,7 @@ pub fn config(args: &[String], bind: &str, files: u64) -> Value {
             "user": {"uid": 0, "gid": 0},
             "args": args,
             "env": ENVIRONMENT,
-            "cwd": "/bench/work",
+            "cwd": SCRATCH,
             "capabilities": {
                 "bounding": CAPABILITIES,
                 "effective": CAPABILITIES,
@@ -67,7 +68,7 @@ pub fn config(args: &[String], bind: &str, files: u64) -> Value {
             mount("/dev/mqueue", "mqueue", &["nosuid", "noexec", "nodev"]),
             mount("/sys", "sysfs", &["nosuid", "noexec", "nodev", "ro"]),
             mount("/tmp", "tmpfs", &["nosuid", "nodev", "mode=1777", "size=4g"]),
-            {"destination": "/bench/bind", "type": "bind", "source": bind, "options": ["rbind", "rw"]},
+            {"destination": BIND, "type": "bind", "source": bind, "options": ["rbind", "rw"]},
         ],
         "linux": {
             // No network but a loopback of its own, for every runtime.

@@ -5,6 +5,7 @@
 #![expect(unsafe_code, reason = "the loopback interface is brought up by ioctl")]
 
 use super::config;
+use crate::place::{BIND, SCRATCH};
 use anyhow::{Context, Result, bail};
 use nix::errno::Errno;
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
@@ -77,9 +78,9 @@ impl Stage {
         for name in [
             "rootfs",
             "bind",
-            "upper/bench/work",
+            &format!("upper{SCRATCH}"),
             "upper/bench/home",
-            "upper/bench/bind",
+            &format!("upper{BIND}"),
             "work",
         ] {
             std::fs::create_dir_all(dir.join(name))?;

@@ -1,7 +1,8 @@
 //! Many files: tar, cp, rm, find.
 
-use super::tools::{WORK, contents, digest, expect, run, tree};
+use super::tools::{contents, digest, expect, run, tree};
 use super::{Found, Unit, Workload};
+use crate::place::SCRATCH;
 use anyhow::{Result, bail};
 use std::path::{Path, PathBuf};
 
@@ -17,7 +18,7 @@ pub const ALL: &[Workload] = &[
             let (took, _) = cx.timed(|| {
                 (0..4).try_for_each(|_| run("tar", &["-cf", "a.tar", "src"]).map(drop))
             })?;
-            std::fs::rename(format!("{WORK}/src"), format!("{WORK}/old"))?;
+            std::fs::rename(format!("{SCRATCH}/src"), format!("{SCRATCH}/old"))?;
             run("tar", &["-xf", "a.tar"])?;
             same("src", &wanted)?;
             Found::time(took, wanted)
@@ -32,7 +33,7 @@ pub const ALL: &[Workload] = &[
             let n = cx.scale(1500);
             let wanted = source(n)?;
             run("tar", &["-cf", "a.tar", "src"])?;
-            std::fs::rename(format!("{WORK}/src"), format!("{WORK}/old"))?;
+            std::fs::rename(format!("{SCRATCH}/src"), format!("{SCRATCH}/old"))?;
             let (took, _) = cx.timed(|| run("tar", &["-xf", "a.tar"]))?;
             same("src", &wanted)?;
             Found::time(took, wanted)
@@ -51,7 +52,7 @@ pub const ALL: &[Workload] = &[
                 run("rm", &["-r", "copy2"]).map(drop)
             })?;
             same("copy", &wanted)?;
-            if Path::new(WORK).join("copy2").exists() {
+            if Path::new(SCRATCH).join("copy2").exists() {
                 bail!("rm -r left copy2 there");
             }
             Found::time(took, wanted)
@@ -107,12 +108,12 @@ pub const ALL: &[Workload] = &[
 
 /// Makes the tree, and gives the digest of its contents.
 fn source(files: usize) -> Result<String> {
-    let dir: PathBuf = Path::new(WORK).join("src");
+    let dir: PathBuf = Path::new(SCRATCH).join("src");
     tree(&dir, files)?;
     Ok(digest(&contents(&dir)?))
 }
 
 fn same(dir: &str, wanted: &str) -> Result<()> {
-    let got = digest(&contents(&Path::new(WORK).join(dir))?);
+    let got = digest(&contents(&Path::new(SCRATCH).join(dir))?);
     expect(&format!("the contents of {dir}"), &got, wanted)
 }

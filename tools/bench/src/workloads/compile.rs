@@ -1,7 +1,8 @@
 //! Compilers.
 
-use super::tools::{WORK, expect, run};
+use super::tools::{expect, run};
 use super::{Found, Unit, Workload};
+use crate::place::SCRATCH;
 use std::fmt::Write;
 use std::path::Path;
 
@@ -13,7 +14,7 @@ pub const ALL: &[Workload] = &[
         needs: &["gcc", "make"],
         run: |cx| {
             let files = cx.scale(16);
-            let wanted = sources(Path::new(WORK), files)?;
+            let wanted = sources(Path::new(SCRATCH), files)?;
             let (took, out) = cx.timed(|| {
                 run("make", &["-s", "-j2"])?;
                 run("./program", &[])
@@ -34,9 +35,9 @@ pub const ALL: &[Workload] = &[
             }
             for i in 0..200 {
                 write!(makefile, "\nout{i}: in{i}\n\tcp in{i} out{i}\n")?;
-                std::fs::write(format!("{WORK}/in{i}"), i.to_string())?;
+                std::fs::write(format!("{SCRATCH}/in{i}"), i.to_string())?;
             }
-            std::fs::write(format!("{WORK}/Makefile"), makefile)?;
+            std::fs::write(format!("{SCRATCH}/Makefile"), makefile)?;
             run("make", &["-s"])?;
             let (took, out) = cx.timed(|| {
                 (0..cx.scale(5))
@@ -58,7 +59,7 @@ pub const ALL: &[Workload] = &[
         run: |cx| {
             let source = "import java.util.stream.*;\npublic class Hello {\n  public static void main(String[] a) {\n    \
                           System.out.println(IntStream.range(0, 100000).mapToLong(i -> (long) i * i % 7).sum());\n  }\n}\n";
-            std::fs::write(format!("{WORK}/Hello.java"), source)?;
+            std::fs::write(format!("{SCRATCH}/Hello.java"), source)?;
             let (took, out) = cx.timed(|| {
                 run("javac", &["Hello.java"])?;
                 run("java", &["-cp", ".", "Hello"])

@@ -1,7 +1,8 @@
 //! git.
 
-use super::tools::{WORK, expect, run, run_in, tree};
+use super::tools::{expect, run, run_in, tree};
 use super::{Found, Unit, Workload};
+use crate::place::SCRATCH;
 use anyhow::{Result, bail};
 use std::path::{Path, PathBuf};
 
@@ -54,14 +55,17 @@ pub const ALL: &[Workload] = &[
             }
             let (took, out) = cx.timed(|| {
                 run("git", &["clone", "-q", "--no-local", "repo", "copy"])?;
-                let copy = Path::new(WORK).join("copy");
+                let copy = Path::new(SCRATCH).join("copy");
                 let log = git(&copy, &["log", "--stat", "--format=%H %s"])?;
                 Ok(log + &git(&copy, &["diff", "HEAD~5", "HEAD"])?)
             })?;
             if !out.contains("+change 19") {
                 bail!("the last change is not in the clone");
             }
-            git(&Path::new(WORK).join("copy"), &["diff", "--quiet", "HEAD"])?;
+            git(
+                &Path::new(SCRATCH).join("copy"),
+                &["diff", "--quiet", "HEAD"],
+            )?;
             Found::time(took, out)
         },
     },
@@ -72,7 +76,7 @@ fn git(repo: &Path, args: &[&str]) -> Result<String> {
 }
 
 fn fresh(files: usize) -> Result<PathBuf> {
-    let repo = Path::new(WORK).join("repo");
+    let repo = Path::new(SCRATCH).join("repo");
     tree(&repo, files)?;
     Ok(repo)
 }

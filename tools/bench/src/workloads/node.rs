@@ -1,8 +1,9 @@
 //! Node.js.
 
-use super::tools::{Server, WORK, expect, run, tree};
+use super::tools::{Server, expect, run, tree};
 use super::web::load;
 use super::{Found, Unit, Workload};
+use crate::place::SCRATCH;
 use std::path::Path;
 
 pub const ALL: &[Workload] = &[
@@ -30,7 +31,7 @@ pub const ALL: &[Workload] = &[
         run: |cx| {
             let script = "require('http').createServer((q, s) => {\n  s.setHeader('Content-Type', 'text/plain');\n  \
                           s.end('hello from ' + q.url + '\\n');\n}).listen(8081, '127.0.0.1');\n";
-            std::fs::write(format!("{WORK}/server.js"), script)?;
+            std::fs::write(format!("{SCRATCH}/server.js"), script)?;
             let mut server = Server::start("node", &["server.js"])?;
             server.wait_for_port(8081)?;
             load(cx, 8081, "/page", b"hello from /page\n", &mut server)
@@ -43,7 +44,7 @@ pub const ALL: &[Workload] = &[
         needs: &["node"],
         run: |cx| {
             let n = cx.scale(400);
-            tree(Path::new(&format!("{WORK}/in")), n)?;
+            tree(Path::new(&format!("{SCRATCH}/in")), n)?;
             let script = r"
 const fs = require('fs').promises, path = require('path');
 (async () => {
@@ -60,10 +61,10 @@ const fs = require('fs').promises, path = require('path');
   console.log(files, bytes);
 })();
 ";
-            std::fs::write(format!("{WORK}/files.js"), script)?;
+            std::fs::write(format!("{SCRATCH}/files.js"), script)?;
             let (took, out) = cx.timed(|| run("node", &["files.js"]))?;
             let mut bytes = 0;
-            for entry in std::fs::read_dir(format!("{WORK}/out"))? {
+            for entry in std::fs::read_dir(format!("{SCRATCH}/out"))? {
                 bytes += entry?.metadata()?.len();
             }
             expect("node", &out, &format!("{n} {bytes}"))?;

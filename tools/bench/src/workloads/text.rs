@@ -1,7 +1,8 @@
 //! Text and compression: mostly computing, some large reads and writes.
 
-use super::tools::{WORK, contents, expect, run, text, tree};
+use super::tools::{contents, expect, run, text, tree};
 use super::{Found, Unit, Workload};
+use crate::place::SCRATCH;
 use anyhow::{Result, bail};
 use std::path::Path;
 
@@ -12,7 +13,7 @@ pub const ALL: &[Workload] = &[
         unit: Unit::Seconds,
         needs: &["grep"],
         run: |cx| {
-            let src = Path::new(WORK).join("src");
+            let src = Path::new(SCRATCH).join("src");
             tree(&src, cx.scale(1500))?;
             let all = contents(&src)?;
             let wanted = String::from_utf8_lossy(&all)
@@ -40,9 +41,9 @@ pub const ALL: &[Workload] = &[
         needs: &["sort"],
         run: |cx| {
             let input = text(5, cx.scale(32 << 20));
-            std::fs::write(format!("{WORK}/lines"), &input)?;
+            std::fs::write(format!("{SCRATCH}/lines"), &input)?;
             let (took, _) = cx.timed(|| run("sort", &["-o", "sorted", "lines"]))?;
-            let out = std::fs::read_to_string(format!("{WORK}/sorted"))?;
+            let out = std::fs::read_to_string(format!("{SCRATCH}/sorted"))?;
             let mut wanted: Vec<_> = input.lines().collect();
             wanted.sort_unstable();
             if out.lines().ne(wanted) {
@@ -58,12 +59,12 @@ pub const ALL: &[Workload] = &[
         needs: &["gzip"],
         run: |cx| {
             let input = text(6, cx.scale(16 << 20));
-            std::fs::write(format!("{WORK}/data"), &input)?;
+            std::fs::write(format!("{SCRATCH}/data"), &input)?;
             let (took, ()) = cx.timed(|| {
                 run("gzip", &["-1", "data"])?;
                 run("gzip", &["-d", "data.gz"]).map(drop)
             })?;
-            if std::fs::read_to_string(format!("{WORK}/data"))? != input {
+            if std::fs::read_to_string(format!("{SCRATCH}/data"))? != input {
                 bail!("what gunzip gave back is not what gzip got");
             }
             Found::time(took, "")
@@ -76,7 +77,7 @@ pub const ALL: &[Workload] = &[
         needs: &["dd"],
         run: |cx| {
             let size = 64 << 20;
-            std::fs::write(format!("{WORK}/big"), vec![7u8; size])?;
+            std::fs::write(format!("{SCRATCH}/big"), vec![7u8; size])?;
             let times = cx.scale(16);
             let (took, ()) = cx.timed(|| {
                 (0..times).try_for_each(|_| {

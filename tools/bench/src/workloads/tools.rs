@@ -1,14 +1,12 @@
 //! What workloads are written with: commands, servers, deterministic input, digests.
 
+use crate::place::SCRATCH;
 use anyhow::{Context, Result, bail};
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
-
-/// Where workloads work: an empty directory of the root file system.
-pub const WORK: &str = "/bench/work";
 
 /// A program in the path.
 pub fn find(program: &str) -> Option<PathBuf> {
@@ -21,7 +19,7 @@ pub fn find(program: &str) -> Option<PathBuf> {
 /// Runs a command in the working directory, which must succeed and leave nothing on its standard error but warnings, and gives its
 /// standard output.
 pub fn run(program: &str, args: &[&str]) -> Result<String> {
-    run_in(Path::new(WORK), program, args)
+    run_in(Path::new(SCRATCH), program, args)
 }
 
 /// The same in another directory.
@@ -36,7 +34,7 @@ pub fn run_with_input(program: &str, args: &[&str], input: &[u8]) -> Result<Stri
     let mut command = Command::new(program);
     command
         .args(args)
-        .current_dir(WORK)
+        .current_dir(SCRATCH)
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped());
@@ -186,11 +184,11 @@ pub struct Server {
 impl Server {
     /// Starts it; what it says goes to a file.
     pub fn start(program: &str, args: &[&str]) -> Result<Self> {
-        let log = Path::new(WORK).join(format!("{program}.log"));
+        let log = Path::new(SCRATCH).join(format!("{program}.log"));
         let file = std::fs::File::create(&log)?;
         let child = Command::new(program)
             .args(args)
-            .current_dir(WORK)
+            .current_dir(SCRATCH)
             .stdin(Stdio::null())
             .stdout(file.try_clone()?)
             .stderr(file)

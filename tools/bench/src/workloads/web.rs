@@ -1,7 +1,8 @@
 //! nginx under wrk (or ab), in one container, over loopback.
 
-use super::tools::{Server, WORK, find, run, text};
+use super::tools::{Server, find, run, text};
 use super::{Cx, Found, Unit, Workload};
+use crate::place::SCRATCH;
 use anyhow::{Context, Result, bail};
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -27,18 +28,18 @@ pub const ALL: &[Workload] = &[
 fn nginx(cx: &Cx, size: usize) -> Result<Found> {
     let body = text(11, size);
     let body = &body[..size];
-    std::fs::write(format!("{WORK}/page.html"), body)?;
+    std::fs::write(format!("{SCRATCH}/page.html"), body)?;
     let conf = format!(
-        "daemon off; worker_processes 1; user root; pid {WORK}/nginx.pid; error_log {WORK}/error.log;\n\
+        "daemon off; worker_processes 1; user root; pid {SCRATCH}/nginx.pid; error_log {SCRATCH}/error.log;\n\
          events {{ worker_connections 256; }}\n\
          http {{ access_log off; sendfile on; keepalive_requests 100000000; types {{ text/html html; }}\n\
-         client_body_temp_path {WORK}/t1; proxy_temp_path {WORK}/t2; fastcgi_temp_path {WORK}/t3;\n\
-         uwsgi_temp_path {WORK}/t4; scgi_temp_path {WORK}/t5;\n\
-         server {{ listen 127.0.0.1:8080; root {WORK}; }} }}\n"
+         client_body_temp_path {SCRATCH}/t1; proxy_temp_path {SCRATCH}/t2; fastcgi_temp_path {SCRATCH}/t3;\n\
+         uwsgi_temp_path {SCRATCH}/t4; scgi_temp_path {SCRATCH}/t5;\n\
+         server {{ listen 127.0.0.1:8080; root {SCRATCH}; }} }}\n"
     );
-    std::fs::write(format!("{WORK}/nginx.conf"), conf)?;
-    let conf = format!("{WORK}/nginx.conf");
-    let mut server = Server::start("nginx", &["-e", "stderr", "-p", WORK, "-c", &conf])?;
+    std::fs::write(format!("{SCRATCH}/nginx.conf"), conf)?;
+    let conf = format!("{SCRATCH}/nginx.conf");
+    let mut server = Server::start("nginx", &["-e", "stderr", "-p", SCRATCH, "-c", &conf])?;
     server.wait_for_port(8080)?;
     load(cx, 8080, "/page.html", body.as_bytes(), &mut server)
 }

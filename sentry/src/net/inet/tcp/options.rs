@@ -7,8 +7,8 @@ use super::state::TcpState;
 use crate::net::inet::ip::Rights;
 use crate::net::inet::stack::Stack;
 use crate::net::options::OptionValue;
+use arch::abi::TcpInfo;
 use arch::{Errno, Result};
-use bytemuck::{Pod, Zeroable};
 use std::sync::atomic::{AtomicI32, Ordering};
 
 const TCP_THIN_LINEAR_TIMEOUTS: i32 = 16;
@@ -276,115 +276,53 @@ fn retrans_to_secs(retrans: i32) -> u32 {
     period
 }
 
-/// `struct tcp_info` (linux/tcp.h), up to Linux 6.6.
-#[repr(C)]
-#[derive(Clone, Copy, Default, Pod, Zeroable)]
-pub struct TcpInfo {
-    pub state: u8,
-    pub ca_state: u8,
-    pub retransmits: u8,
-    pub probes: u8,
-    pub backoff: u8,
-    pub options: u8,
-    pub wscale: u8,
-    pub flags: u8,
-    pub rto: u32,
-    pub ato: u32,
-    pub snd_mss: u32,
-    pub rcv_mss: u32,
-    pub unacked: u32,
-    pub sacked: u32,
-    pub lost: u32,
-    pub retrans: u32,
-    pub fackets: u32,
-    pub last_data_sent: u32,
-    pub last_ack_sent: u32,
-    pub last_data_recv: u32,
-    pub last_ack_recv: u32,
-    pub pmtu: u32,
-    pub rcv_ssthresh: u32,
-    pub rtt: u32,
-    pub rttvar: u32,
-    pub snd_ssthresh: u32,
-    pub snd_cwnd: u32,
-    pub advmss: u32,
-    pub reordering: u32,
-    pub rcv_rtt: u32,
-    pub rcv_space: u32,
-    pub total_retrans: u32,
-    pub pacing_rate: u64,
-    pub max_pacing_rate: u64,
-    pub bytes_acked: u64,
-    pub bytes_received: u64,
-    pub segs_out: u32,
-    pub segs_in: u32,
-    pub notsent_bytes: u32,
-    pub min_rtt: u32,
-    pub data_segs_in: u32,
-    pub data_segs_out: u32,
-    pub delivery_rate: u64,
-    pub busy_time: u64,
-    pub rwnd_limited: u64,
-    pub sndbuf_limited: u64,
-    pub delivered: u32,
-    pub delivered_ce: u32,
-    pub bytes_sent: u64,
-    pub bytes_retrans: u64,
-    pub dsack_dups: u32,
-    pub reord_seen: u32,
-    pub rcv_ooopack: u32,
-    pub snd_wnd: u32,
-    pub rcv_wnd: u32,
-    pub rehash: u32,
+/// TCP_INFO: what holds in every state.
+pub fn info(state: TcpState) -> TcpInfo {
+    TcpInfo {
+        state: state as u8,
+        rto: 1_000_000,
+        snd_mss: DEFAULT_MSS as u32,
+        rcv_mss: DEFAULT_MSS as u32,
+        snd_ssthresh: 0x7fff_ffff,
+        snd_cwnd: 10,
+        reordering: 3,
+        pacing_rate: u64::MAX,
+        max_pacing_rate: u64::MAX,
+        min_rtt: u32::MAX,
+        ..TcpInfo::default()
+    }
 }
 
-static_assertions::const_assert_eq!(size_of::<TcpInfo>(), 240);
-
-impl TcpInfo {
-    /// What holds in every state.
-    pub fn new(state: TcpState) -> Self {
-        Self {
-            state: state as u8,
-            rto: 1_000_000,
-            snd_mss: DEFAULT_MSS as u32,
-            rcv_mss: DEFAULT_MSS as u32,
-            snd_ssthresh: 0x7fff_ffff,
-            snd_cwnd: 10,
-            reordering: 3,
-            pacing_rate: u64::MAX,
-            max_pacing_rate: u64::MAX,
-            min_rtt: u32::MAX,
-            ..Self::default()
-        }
-    }
-
-    /// What a connection adds: bytes out, bytes in, segments out, segments in; unread room.
-    pub fn connected(&mut self, (out, back, segs_out, segs_in): (u64, u64, u32, u32), window: u32) {
-        // Time stamps, selective acknowledgements, window scale 7 both ways.
-        self.options = 1 | 2 | 4;
-        self.wscale = 0x77;
-        self.rto = 201_000;
-        self.ato = 40_000;
-        self.snd_mss = LOOPBACK_MSS;
-        self.pmtu = 65535;
-        self.advmss = 65483;
-        self.rtt = 30;
-        self.rttvar = 15;
-        self.min_rtt = 10;
-        self.rcv_space = 65483;
-        self.rcv_ssthresh = 65483;
-        self.bytes_acked = out;
-        self.bytes_sent = out;
-        self.bytes_received = back;
-        self.data_segs_out = segs_out;
-        self.data_segs_in = segs_in;
-        // Two of the handshake, and one acknowledgement for each.
-        self.segs_out = segs_out.wrapping_add(segs_in).wrapping_add(2);
-        self.segs_in = self.segs_out;
-        self.delivered = segs_out.wrapping_add(1);
-        self.snd_wnd = window;
-        self.rcv_wnd = window;
-    }
+/// What a connection adds to it: bytes out, bytes in, segments out, segments in; unread room.
+pub fn add_connection(
+    info: &mut TcpInfo,
+    (out, back, segs_out, segs_in): (u64, u64, u32, u32),
+    window: u32,
+) {
+    // Time stamps, selective acknowledgements, window scale 7 both ways.
+    info.options = 1 | 2 | 4;
+    info.wscale = 0x77;
+    info.rto = 201_000;
+    info.ato = 40_000;
+    info.snd_mss = LOOPBACK_MSS;
+    info.pmtu = 65535;
+    info.advmss = 65483;
+    info.rtt = 30;
+    info.rttvar = 15;
+    info.min_rtt = 10;
+    info.rcv_space = 65483;
+    info.rcv_ssthresh = 65483;
+    info.bytes_acked = out;
+    info.bytes_sent = out;
+    info.bytes_received = back;
+    info.data_segs_out = segs_out;
+    info.data_segs_in = segs_in;
+    // Two of the handshake, and one acknowledgement for each.
+    info.segs_out = segs_out.wrapping_add(segs_in).wrapping_add(2);
+    info.segs_in = info.segs_out;
+    info.delivered = segs_out.wrapping_add(1);
+    info.snd_wnd = window;
+    info.rcv_wnd = window;
 }
 
 #[cfg(test)]

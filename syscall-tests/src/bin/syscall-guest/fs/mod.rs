@@ -12,6 +12,7 @@ mod lseek;
 mod mount;
 mod open;
 mod openat2;
+mod propagation;
 mod rename;
 mod root;
 mod rw;
@@ -34,6 +35,7 @@ pub const FAMILIES: &[Family] = &[
     ("mount", mount::CASES),
     ("open", open::CASES),
     ("openat2", openat2::CASES),
+    ("propagation", propagation::CASES),
     ("rename", rename::CASES),
     ("root", root::CASES),
     ("rw", rw::CASES),

@@ -541,6 +541,88 @@ fn sigreturn_with_garbage_frame_kills() {
     wait_killed(pid, SIGSEGV);
 }
 
+/// A runtime may enter and leave calls in another way once their site has been used for a while.
+const OFTEN: usize = 24;
+
+fn everything_holds_at_a_site_that_is_used_often() {
+    let all: [fn(); 12] = [
+        integer_registers_are_preserved,
+        sse_registers_are_preserved,
+        avx_upper_halves_are_preserved,
+        x87_and_mxcsr_are_preserved,
+        handler_starts_with_clean_x87_state,
+        modified_vector_state_takes_effect,
+        modified_register_takes_effect,
+        handlers_nest,
+        nodefer_handler_recurses,
+        red_zone_is_left_alone,
+        direction_flag_is_cleared_for_handler_and_kept_after,
+        context_in_interrupted_call_points_after_it,
+    ];
+    for _ in 0..OFTEN {
+        for one in all {
+            COUNT.store(0, SeqCst);
+            one();
+        }
+    }
+}
+
+fn mxcsr() -> u32 {
+    let mut word = 0;
+    unsafe { asm!("stmxcsr [{}]", in(reg) &mut word) };
+    word
+}
+
+static FIRST: AtomicUsize = AtomicUsize::new(0);
+
+extern "C" fn first(_: i32, _: *mut siginfo_t, ctx: *mut c_void) {
+    let fp = context(ctx).uc_mcontext.fpregs;
+    FIRST.store(unsafe { (*fp).mxcsr } as usize, SeqCst);
+    COUNT.fetch_add(1, SeqCst);
+}
+
+extern "C" fn second(_: i32, _: *mut siginfo_t, ctx: *mut c_void) {
+    let machine = &context(ctx).uc_mcontext;
+    A.store(machine.gregs[REG_RIP as usize] as usize, SeqCst);
+    B.store(unsafe { (*machine.fpregs).mxcsr } as usize, SeqCst);
+    COUNT.fetch_add(1, SeqCst);
+}
+
+/// Both frames are made at once: the second one interrupts the first handler before its first instruction.
+fn two_signals_at_once_nest_at_the_first_handlers_start() {
+    const ODD: u32 = 0x7f80;
+    handle(SIGUSR1, first, 0);
+    handle(SIGUSR2, second, 0);
+    let both = 1u64 << (SIGUSR1 - 1) | 1 << (SIGUSR2 - 1);
+    for turn in 0..OFTEN {
+        must!(sys!(SYS_rt_sigprocmask, SIG_BLOCK, &both, 0, 8));
+        raise(SIGUSR1);
+        raise(SIGUSR2);
+        unsafe { asm!("ldmxcsr [{}]", in(reg) &ODD) };
+        let done = sys!(SYS_rt_sigprocmask, SIG_UNBLOCK, &both, 0, 8);
+        let after = mxcsr();
+        unsafe { asm!("ldmxcsr [{}]", in(reg) &0x1f80u32) };
+        must!(done);
+        check_eq!((turn, COUNT.swap(0, SeqCst)), (turn, 2));
+        check_eq!((turn, A.load(SeqCst)), (turn, first as *const () as usize));
+        check_eq!((turn, B.load(SeqCst)), (turn, 0x1f80));
+        check_eq!((turn, FIRST.load(SeqCst)), (turn, ODD as usize));
+        check_eq!((turn, after), (turn, ODD));
+    }
+}
+
+fn handler_without_a_stack_to_write_to_kills() {
+    let pid = child(|| {
+        let p = altstack(64 * 1024);
+        handle(SIGUSR1, note_stack, SA_ONSTACK);
+        (0..OFTEN).for_each(|_| raise(SIGUSR1));
+        must!(sys!(SYS_mprotect, p, 64 * 1024, PROT_READ));
+        raise(SIGUSR1);
+        0
+    });
+    wait_killed(pid, SIGSEGV);
+}
+
 fn many_signals_keep_loop_state() {
     handle(SIGALRM, clobber, SA_RESTART);
     must!(sys!(SYS_setitimer, ITIMER_REAL, &[0i64, 500, 0, 500], 0));
@@ -584,4 +666,7 @@ cases![
     long_jump_out_of_handler,
     sigreturn_with_garbage_frame_kills,
     many_signals_keep_loop_state,
+    everything_holds_at_a_site_that_is_used_often,
+    two_signals_at_once_nest_at_the_first_handlers_start,
+    handler_without_a_stack_to_write_to_kills,
 ];
