@@ -82,6 +82,7 @@ impl Thread {
         ] {
             region.st32(base + off, 0);
         }
+        region.st64(base + S_AT_EXIT, 0);
         region.st32(base + S_START_FRAME, self.frame as u32);
         region.a32(base + S_TID).store(TID_UNBORN, Ordering::SeqCst);
         region.a32(base + S_SEQ).store(FIRST_SEQ, Ordering::SeqCst);

@@ -8,8 +8,7 @@ use parking_lot::Mutex;
 
 use crate::core::Core;
 use crate::layout;
-use crate::proto::{RF_REPARK, RF_WAKE_STATE};
-use crate::zygote;
+use crate::zygote::{self, Zygote};
 use crate::{AddressSpace, Counters, Thread, Token};
 
 /// How to set up a [`Platform`].
@@ -34,7 +33,7 @@ pub struct Options {
 /// All stub processes of one sandbox. Send + Sync; used as `Arc<Platform>`.
 pub struct Platform {
     core: Arc<Core>,
-    zygote: Mutex<Thread>,
+    zygote: Mutex<Zygote>,
     /// Of the vDSO's ELF header in every stub.
     vdso: Option<u64>,
 }
@@ -45,7 +44,7 @@ impl Platform {
     pub fn new(opts: &Options) -> io::Result<Arc<Platform>> {
         let parts = zygote::vdso_mappings()?;
         let core = Arc::new(Core::new(opts, parts.iter().map(|p| p.1).collect())?);
-        let zygote = zygote::start(&core, &parts)?;
+        let zygote = Zygote::start(&core, &parts)?;
         let before_last: u64 = parts.iter().rev().skip(1).map(|p| p.1).sum();
         Ok(Arc::new(Platform {
             core,
@@ -59,11 +58,16 @@ impl Platform {
     /// trapped, with all registers zero: set them and resume it. Takes about
     /// as long as a fork.
     pub fn spawn(&self) -> io::Result<(Arc<AddressSpace>, Thread)> {
-        let mut zygote = self.zygote.lock();
-        let child = zygote.fork()?;
-        zygote.answer(RF_REPARK | RF_WAKE_STATE);
-        zygote.wait_parked(Duration::from_secs(10))?;
-        Ok(child)
+        self.zygote.lock().spawn()
+    }
+
+    /// Another [`Platform::spawn`] will come: has the process made ahead of
+    /// it, and doesn't wait. One at most is kept.
+    pub fn spawn_ahead(&self) {
+        // Whoever holds the lock is just making one.
+        if let Some(mut zygote) = self.zygote.try_lock() {
+            zygote.spawn_ahead();
+        }
     }
 
     /// Workers that should run: one per CPU in the affinity mask.
@@ -155,6 +159,6 @@ impl Platform {
 impl Drop for Platform {
     fn drop(&mut self) {
         crate::watch::stop();
-        self.zygote.lock().address_space().kill();
+        self.zygote.lock().end();
     }
 }

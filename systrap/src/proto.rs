@@ -80,6 +80,11 @@ pub const S_FAST_FRAME: u64 = 0xe8;
 /// the stub sleeps.
 pub const S_STATE: u64 = 0xf0;
 
+/// sentry: what the end of the thread reads first (`EXIT_INPUT` bytes), or 0.
+pub const S_AT_EXIT: u64 = 0xf8;
+/// Bytes of a struct robust_list_head.
+pub const EXIT_INPUT: u64 = 24;
+
 /// stub: prefetch entries {addr u64, len u32, off u32}.
 pub const S_PF: u64 = 0x100;
 pub const PF_MAX: u64 = 16;

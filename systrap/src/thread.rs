@@ -631,6 +631,12 @@ impl Thread {
         self.st32(S_ASK_ALL, u32::from(yes));
     }
 
+    /// The address of a struct robust_list_head, to be prefetched at the
+    /// thread's end and at execve(2); 0: there is none.
+    pub fn set_robust_list(&self, head: u64) {
+        self.st64(S_AT_EXIT, head);
+    }
+
     /// None: identity calls are handed to the Sentry.
     pub fn set_identity(&self, id: Option<&Identity>) {
         self.st32(S_ID_VALID, 0);

@@ -135,8 +135,60 @@ impl Temporary {
     }
 }
 
+/// The zygote in the Sentry's hands.
+pub(crate) struct Zygote {
+    thread: Thread,
+    /// What it has been told to make, and may not have made yet.
+    ahead: Option<(Arc<AddressSpace>, Thread)>,
+}
+
+/// Longest time that the zygote takes for a fork.
+const FORK_MAX: Duration = Duration::from_secs(10);
+
+impl Zygote {
+    pub fn start(core: &Arc<Core>, vdso: &[(u64, u64)]) -> io::Result<Zygote> {
+        Ok(Zygote {
+            thread: start(core, vdso)?,
+            ahead: None,
+        })
+    }
+
+    /// Ends it, and what it has made ahead.
+    pub fn end(&mut self) {
+        self.ahead = None;
+        self.thread.address_space().kill();
+    }
+
+    /// Tells it to fork.
+    fn begin(&mut self) -> io::Result<(Arc<AddressSpace>, Thread)> {
+        let child = self.thread.fork()?;
+        self.thread.answer(RF_REPARK | RF_WAKE_STATE);
+        Ok(child)
+    }
+
+    /// A child; the one that was made ahead if it was, and lives.
+    pub fn spawn(&mut self) -> io::Result<(Arc<AddressSpace>, Thread)> {
+        if let Some(child) = self.ahead.take()
+            && self.thread.wait_parked(FORK_MAX).is_ok()
+            && !child.0.is_dead()
+        {
+            return Ok(child);
+        }
+        let child = self.begin()?;
+        self.thread.wait_parked(FORK_MAX)?;
+        Ok(child)
+    }
+
+    /// Begins with a child for later. (If that fails, the next one hears of it.)
+    pub fn spawn_ahead(&mut self) {
+        if self.ahead.is_none() {
+            self.ahead = self.begin().ok();
+        }
+    }
+}
+
 /// Forks the zygote and waits until it is parked.
-pub(crate) fn start(core: &Arc<Core>, vdso: &[(u64, u64)]) -> io::Result<Thread> {
+fn start(core: &Arc<Core>, vdso: &[(u64, u64)]) -> io::Result<Thread> {
     let text_fd = text_memfd()?;
     let region_fd = region_memfd()?;
     let region = Shared::map(&region_fd, REGION_LEN, None)?;

@@ -25,6 +25,8 @@ const IOVR: u64 = 7;
 const MSGR: u64 = 8;
 /// The frame of a signal handler that returns: ucontext and FPU state.
 const SIGFRAME: u64 = 9;
+/// What `S_AT_EXIT` says.
+const AT_EXIT: u64 = 10;
 
 const fn s(arg: u64) -> u64 {
     STR | arg << 4
@@ -92,7 +94,8 @@ const fn table() -> [u64; CALLS] {
     t[52] = fix(2, 4); // getpeername
     t[54] = buf(3, 4, 1); // setsockopt
     t[55] = fix(4, 4); // getsockopt
-    t[59] = s(0); // execve
+    t[59] = two(s(0), AT_EXIT); // execve
+    t[60] = AT_EXIT; // exit
     t[65] = buf(1, 2, 6); // semop
     t[76] = s(0); // truncate
     t[80] = s(0); // chdir
@@ -123,6 +126,7 @@ const fn table() -> [u64; CALLS] {
     t[222] = fix(1, 64); // timer_create
     t[223] = fix(2, 32); // timer_settime
     t[230] = fix(2, 16); // clock_nanosleep
+    t[231] = AT_EXIT; // exit_group
     t[233] = fix(3, 12); // epoll_ctl
     t[235] = two(s(0), fix(1, 32)); // utimes
     t[254] = s(1); // inotify_add_watch
@@ -152,7 +156,7 @@ const fn table() -> [u64; CALLS] {
     t[302] = fix(2, 16); // prlimit64
     t[316] = two(s(1), s(3)); // renameat2
     t[319] = s(0); // memfd_create
-    t[322] = s(1); // execveat
+    t[322] = two(s(1), AT_EXIT); // execveat
     t[327] = iovr(1, 2); // preadv2
     t[328] = iov(1, 2); // pwritev2
     t[332] = s(1); // statx
@@ -326,6 +330,9 @@ fn some(slot: u64, frame: u64, mut items: u64) {
             IOVR => o.iovecs(a, arg(frame, p & 7), false),
             MSG => o.msghdr(a, true),
             MSGR => o.msghdr(a, false),
+            AT_EXIT => {
+                o.bytes(ld64(slot + S_AT_EXIT), EXIT_INPUT);
+            }
             SIGFRAME => o.sigframe(ld64(frame + F_RSP)),
             FDSET => {
                 let n = arg(frame, 0);

@@ -1,6 +1,7 @@
 //! Facts about the host: memory, load, CPUs, random numbers.
 
 use arch::{Errno, Result};
+use std::cell::RefCell;
 
 /// sysinfo(2) of the host, by name.
 pub struct HostInfo {
@@ -52,12 +53,26 @@ pub fn random(buf: &mut [u8]) -> Result<()> {
     Ok(())
 }
 
+/// Random numbers that are asked for at a time: an execve(2) needs half a dozen.
+const RANDOM_AHEAD: usize = 16;
+
+thread_local! {
+    /// Numbers that nobody has had yet.
+    static RANDOM: RefCell<Vec<u64>> = const { RefCell::new(Vec::new()) };
+}
+
 /// A random number.
 pub fn random_u64() -> u64 {
-    let mut bytes = [0; 8];
-    // getrandom(2) doesn't fail once the pool is ready, which it is before any container starts.
-    let _ = random(&mut bytes);
-    u64::from_ne_bytes(bytes)
+    RANDOM.with_borrow_mut(|ready| {
+        ready.pop().unwrap_or_else(|| {
+            let mut bytes = [0; RANDOM_AHEAD * 8];
+            // getrandom(2) doesn't fail once the pool is ready, which it is before any container starts.
+            let _ = random(&mut bytes);
+            let words = bytes.as_chunks().0.iter().map(|b| u64::from_ne_bytes(*b));
+            ready.extend(words);
+            ready.pop().unwrap_or_default()
+        })
+    })
 }
 
 /// The CPU that the calling thread is on.

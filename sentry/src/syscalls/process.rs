@@ -123,29 +123,108 @@ pub async fn clone3(cx: &Cx, args: UserAddr, size: usize) -> Result<Pid> {
     .await
 }
 
-fn read_strings(cx: &Cx, array: UserAddr, total: &mut usize) -> Result<Vec<Vec<u8>>> {
+/// Reads memory a page at a time, and keeps the last ones: the pointers and strings of execve(2) are near each other.
+struct Pages<'a> {
+    cx: &'a Cx,
+    kept: Vec<Page>,
+    /// Which one goes next.
+    oldest: usize,
+}
+
+struct Page {
+    at: u64,
+    /// As much as could be read.
+    data: Vec<u8>,
+}
+
+const PAGE: u64 = 4096;
+const PAGES_KEPT: usize = 8;
+
+impl<'a> Pages<'a> {
+    fn new(cx: &'a Cx) -> Self {
+        Self {
+            cx,
+            kept: Vec::new(),
+            oldest: 0,
+        }
+    }
+
+    /// What is at `addr`, to the end of its page; EFAULT if nothing can be read there.
+    fn from(&mut self, addr: u64) -> Result<&[u8]> {
+        let at = addr & !(PAGE - 1);
+        let found = self.kept.iter().position(|p| p.at == at);
+        let index = match found {
+            Some(index) => index,
+            None => self.fetch(at),
+        };
+        let off = (addr - at) as usize;
+        match self.kept[index].data.get(off..) {
+            Some(data) if !data.is_empty() => Ok(data),
+            _ => Err(Errno::EFAULT),
+        }
+    }
+
+    fn fetch(&mut self, at: u64) -> usize {
+        let mut data = vec![0; PAGE as usize];
+        let got = self.cx.read_partial(UserAddr(at), &mut data);
+        data.truncate(got);
+        let page = Page { at, data };
+        if self.kept.len() < PAGES_KEPT {
+            self.kept.push(page);
+            return self.kept.len() - 1;
+        }
+        let index = self.oldest;
+        self.oldest = (index + 1) % PAGES_KEPT;
+        self.kept[index] = page;
+        index
+    }
+
+    fn pointer(&mut self, addr: u64) -> Result<u64> {
+        let mut bytes = [0; 8];
+        let mut done = 0;
+        while done < bytes.len() {
+            let data = self.from(addr.wrapping_add(done as u64))?;
+            let n = data.len().min(bytes.len() - done);
+            bytes[done..done + n].copy_from_slice(&data[..n]);
+            done += n;
+        }
+        Ok(u64::from_ne_bytes(bytes))
+    }
+
+    /// A string without its NUL; E2BIG if that is not among the first MAX_ARG_STRLEN bytes.
+    fn string(&mut self, addr: u64) -> Result<Vec<u8>> {
+        let mut out = Vec::new();
+        while out.len() < MAX_ARG_STRLEN {
+            let data = self.from(addr.wrapping_add(out.len() as u64))?;
+            let data = &data[..data.len().min(MAX_ARG_STRLEN - out.len())];
+            if let Some(end) = data.iter().position(|&b| b == 0) {
+                out.extend_from_slice(&data[..end]);
+                return Ok(out);
+            }
+            out.extend_from_slice(data);
+        }
+        Err(Errno::E2BIG)
+    }
+}
+
+fn read_strings(pages: &mut Pages<'_>, array: UserAddr, total: &mut usize) -> Result<Vec<Vec<u8>>> {
     let mut out = Vec::new();
     if array.is_null() {
         return Ok(out);
     }
-    let mut at = UserRef::<u64>::new(array);
+    let mut at = array.0;
     loop {
-        let ptr = cx.read_obj(at)?;
+        let ptr = pages.pointer(at)?;
         if ptr == 0 {
             return Ok(out);
         }
-        let string = cx
-            .read_cstr(UserStr(UserAddr(ptr)), MAX_ARG_STRLEN)
-            .map_err(|e| match e {
-                Errno::ENAMETOOLONG => Errno::E2BIG,
-                e => e,
-            })?;
+        let string = pages.string(ptr)?;
         *total += string.len() + 9;
         if *total > MAX_ARG_TOTAL || out.len() >= MAX_ARG_STRINGS {
             return Err(Errno::E2BIG);
         }
         out.push(string);
-        at = at.index(1);
+        at = at.wrapping_add(8);
     }
 }
 
@@ -188,8 +267,10 @@ pub async fn execveat(
     let name = exec_name(dir, path);
     let inaccessible = name.starts_with(b"/dev/fd/") && cx.task.files().cloexec(dir) == Ok(true);
     let mut total = 0;
-    let mut argv = read_strings(cx, argv, &mut total)?;
-    let envp = read_strings(cx, envp, &mut total)?;
+    let mut pages = Pages::new(cx);
+    let mut argv = read_strings(&mut pages, argv, &mut total)?;
+    let envp = read_strings(&mut pages, envp, &mut total)?;
+    drop(pages);
     if argv.is_empty() {
         // Since 5.18 an empty argument list gets an empty first string.
         argv.push(Vec::new());

@@ -6,8 +6,10 @@ use crate::mm::{ExecImage, ExecParams, Mm};
 use crate::vfs::walk::{At, WalkFlags};
 use crate::vfs::{File, MountFlags, open};
 use arch::{Errno, Result};
+use std::cell::OnceCell;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use systrap::Thread;
 
 /// What is to be executed.
 pub struct ExecRequest {
@@ -84,9 +86,10 @@ fn file_capabilities(file: &File) -> Option<(CapSet, CapSet, bool)> {
 /// Replaces the program. On success the registers are the new program's; on failure before the point of no return the old
 /// one goes on with the error, after it the process is killed.
 pub async fn exec(cx: &Cx, mut req: ExecRequest) -> Result<()> {
+    let ready = ready(cx)?;
     let mut depth = 0;
     let image = loop {
-        match loader::identify(&FileSource(&req.file))? {
+        match loader::identify(&FileSource::new(&req.file))? {
             loader::Format::Elf(image) => break image,
             loader::Format::Script(_) if req.inaccessible => return Err(Errno::ENOENT),
             loader::Format::Script(script) => {
@@ -103,7 +106,7 @@ pub async fn exec(cx: &Cx, mut req: ExecRequest) -> Result<()> {
     let interp = match &image.interp {
         Some(path) => {
             let file = open_program(cx, path)?;
-            let image = loader::ElfImage::read_interpreter(&FileSource(&file))?;
+            let image = loader::ElfImage::read_interpreter(&FileSource::new(&file))?;
             Some((file, image))
         }
         None => None,
@@ -125,12 +128,25 @@ pub async fn exec(cx: &Cx, mut req: ExecRequest) -> Result<()> {
     )?;
 
     kill_other_threads(cx).await?;
-    let result = replace(cx, &req, prepared, creds, secure).await;
+    let result = replace(cx, &req, ready, prepared, creds, secure).await;
     if result.is_err() {
         super::exit::begin_group_exit(&cx.task.group, libc::SIGSEGV);
         return Err(Errno::EINTR);
     }
     Ok(())
+}
+
+/// A process for a program whose caller lends its memory (vfork(2), posix_spawn(3)), and the next one on its way: callers
+/// that do so once do it again. The host makes it while the rest is done here.
+fn ready(cx: &Cx) -> Result<Option<Thread>> {
+    let lent = cx.task.mm().users() > cx.task.group.threads().len();
+    if !lent {
+        return Ok(None);
+    }
+    let platform = &cx.kernel().platform;
+    let (_, thread) = platform.spawn().map_err(|_| Errno::ENOMEM)?;
+    platform.spawn_ahead();
+    Ok(Some(thread))
 }
 
 /// Opens an interpreter by a path that a file names.
@@ -182,6 +198,7 @@ async fn kill_other_threads(cx: &Cx) -> Result<()> {
 async fn replace(
     cx: &Cx,
     req: &ExecRequest,
+    ready: Option<Thread>,
     image: ExecImage,
     creds: Creds,
     secure: bool,
@@ -198,7 +215,13 @@ async fn replace(
     if fresh {
         group.keep_usage();
         group.borrows_space.store(false, Ordering::Relaxed);
-        let (_, mut thread) = cx.kernel().platform.spawn().map_err(|_| Errno::ENOMEM)?;
+        let mut thread = match ready {
+            Some(thread) => thread,
+            None => {
+                let platform = &cx.kernel().platform;
+                platform.spawn().map_err(|_| Errno::ENOMEM)?.1
+            }
+        };
         thread.set_token(task.cell().token());
         thread.ask_all(task.seccomp.is_on());
         *task.kicker.lock() = Some(thread.kicker());
@@ -217,7 +240,9 @@ async fn replace(
             task.apply_affinity();
         }
     } else {
-        cx.thread.lock().actions().unmap_all();
+        let mut thread = cx.thread.lock();
+        thread.set_robust_list(0);
+        thread.actions().unmap_all();
     }
     task.robust_list.store(0, Ordering::SeqCst);
     task.clear_child_tid.store(0, Ordering::SeqCst);
@@ -282,28 +307,67 @@ fn clear_child_tid(task: &Task, thread: &mut systrap::Thread, shared: bool) {
     }
 }
 
-/// A file as the loader reads it.
-pub struct FileSource<'a>(pub &'a File);
+/// A file as the loader reads it. Its first page holds what the loader looks at in turn, mostly all of it: read once.
+pub struct FileSource<'a> {
+    file: &'a File,
+    head: OnceCell<Vec<u8>>,
+}
+
+/// How much of a file is read ahead.
+const HEAD: usize = 4096;
+
+impl<'a> FileSource<'a> {
+    /// Nothing is read yet.
+    pub fn new(file: &'a File) -> Self {
+        Self {
+            file,
+            head: OnceCell::new(),
+        }
+    }
+
+    /// Up to `len` bytes from `offset`, fewer at the file's end only.
+    fn read(&self, offset: u64, len: usize) -> Result<Vec<u8>> {
+        let mut sink = crate::user::VecSink::new(len);
+        while sink.data.len() < len {
+            let at = offset + sink.data.len() as u64;
+            if self.file.ops.read(self.file, at, &mut sink)? == 0 {
+                break;
+            }
+        }
+        Ok(sink.data)
+    }
+
+    fn head(&self) -> Result<&[u8]> {
+        if let Some(head) = self.head.get() {
+            return Ok(head);
+        }
+        let head = self.read(0, HEAD)?;
+        Ok(self.head.get_or_init(|| head))
+    }
+}
 
 impl loader::Source for FileSource<'_> {
     fn read_at(&self, offset: u64, buf: &mut [u8]) -> Result<usize> {
-        let mut sink = crate::user::VecSink::new(buf.len());
-        let mut done = 0;
-        while done < buf.len() {
-            let n = self.0.ops.read(self.0, offset + done as u64, &mut sink)?;
-            if n == 0 {
-                break;
+        let bytes;
+        let data = match usize::try_from(offset) {
+            Ok(at) if at.saturating_add(buf.len()) <= HEAD => {
+                let head = self.head()?;
+                let rest = head.get(at..).unwrap_or(&[]);
+                &rest[..rest.len().min(buf.len())]
             }
-            done = sink.data.len();
-        }
-        buf[..done].copy_from_slice(&sink.data);
-        Ok(done)
+            _ => {
+                bytes = self.read(offset, buf.len())?;
+                &bytes[..]
+            }
+        };
+        buf[..data.len()].copy_from_slice(data);
+        Ok(data.len())
     }
 
     fn len(&self) -> u64 {
-        self.0
+        self.file
             .ops
-            .stat(self.0)
+            .stat(self.file)
             .map_or(0, |s| u64::try_from(s.size).unwrap_or(0))
     }
 }

@@ -16,12 +16,42 @@ tests!(
     failed_fork_leaves_the_parent,
     spawned_ones_are_pristine,
     two_hundred_at_once,
+    one_made_ahead_is_as_pristine,
+    one_made_ahead_goes_with_the_platform,
     a_thousand_in_a_row,
     dead_child_is_reported,
     killed_before_hello,
     dropped_before_hello,
     killed_and_never_made,
 );
+
+fn one_made_ahead_is_as_pristine() {
+    let mut vm = Vm::new();
+    for turn in 0..20 {
+        // Twice is once.
+        vm.platform.spawn_ahead();
+        vm.platform.spawn_ahead();
+        assert_eq!(vm.platform.counters().forks, turn + 1);
+        let (_, thread) = vm.platform.spawn().expect("spawn");
+        assert_eq!(vm.platform.counters().forks, turn + 1);
+        assert_eq!(thread.regs().rsp, 0);
+        drop(thread);
+    }
+    vm.platform.spawn_ahead();
+    let mut p = vm.start(forks());
+    assert_eq!(call(vm.event(&mut p)).0, 57);
+}
+
+/// That nothing is left is looked at after each test.
+fn one_made_ahead_goes_with_the_platform() {
+    let vm = Vm::new();
+    vm.platform.spawn_ahead();
+    drop(vm);
+    let mut vm = Vm::new();
+    let mut p = vm.start(forks());
+    vm.platform.spawn_ahead();
+    assert_eq!(call(vm.event(&mut p)).0, 57);
+}
 
 code!(
     forks,

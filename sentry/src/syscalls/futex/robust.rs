@@ -17,6 +17,7 @@ pub fn set_robust_list(cx: &Cx, head: u64, len: usize) -> Result<()> {
         return Err(Errno::EINVAL);
     }
     cx.task.robust_list.store(head, Ordering::Relaxed);
+    cx.thread.lock().set_robust_list(head);
     Ok(())
 }
 
