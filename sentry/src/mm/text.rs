@@ -249,6 +249,7 @@ impl Texts {
         lead: u64,
         stamp: Stamp,
     ) -> Option<Arc<TextCopy>> {
+        let began = event::monotonic_ns();
         let read = |at: u64, mut buf: &mut [u8]| {
             let mut at = offset + at;
             while !buf.is_empty() {
@@ -267,7 +268,8 @@ impl Texts {
         if now != stamp {
             return None;
         }
-        tracing::debug!(len, sites = shared.sites(), "a text is shared");
+        let us = event::monotonic_ns().saturating_sub(began) / 1000;
+        tracing::debug!(len, sites = shared.sites(), us, "a text is shared");
         Some(Arc::new(TextCopy {
             shared: Arc::new(shared),
             fd: Arc::clone(fd),
