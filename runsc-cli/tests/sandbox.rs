@@ -67,6 +67,46 @@ fn short_processes_start_out_rewritten() {
     assert_eq!((fast, sites), (0, 0));
 }
 
+/// A file that is changed in its place on the host, after its text was shared, is run as it is then.
+#[test]
+fn changed_text_is_not_shared() {
+    // mov $nr,%eax; syscall
+    const GETPPID: [u8; 7] = [0xb8, 110, 0, 0, 0, 0x0f, 5];
+    const GETPID: [u8; 7] = [0xb8, 39, 0, 0, 0, 0x0f, 5];
+    let dir = TempDir::new();
+    let program = dir.path("busybox");
+    let mut bytes = std::fs::read("/bin/busybox").unwrap();
+    let Some(at) = bytes.windows(7).position(|w| w == GETPPID) else {
+        return println!("this busybox asks otherwise");
+    };
+    std::fs::copy("/bin/busybox", &program).unwrap();
+    let mut script = String::from("p() { PROGRAM sh -c 'test $PPID = $$'; }\n");
+    script += "i=0; while [ $i -lt 40 ]; do p && exit 3; i=$((i+1)); done; echo ready; read go\n";
+    script += "until p; do PROGRAM sleep 0.05; done; echo changed\n";
+    let script = script.replace("PROGRAM", program.to_str().unwrap());
+    // Its times must be some time ago.
+    std::thread::sleep(std::time::Duration::from_millis(2200));
+    let mut child = runsc()
+        .args(["--debug", "do", "--", "sh", "-c", &script])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut out = child.stdout.take().unwrap();
+    let mut line = [0; 6];
+    out.read_exact(&mut line).unwrap();
+    assert_eq!(&line, b"ready\n");
+    bytes[at..at + 7].copy_from_slice(&GETPID);
+    std::fs::write(&program, &bytes).unwrap();
+    child.stdin.take().unwrap().write_all(b"go\n").unwrap();
+    let mut rest = String::new();
+    out.read_to_string(&mut rest).unwrap();
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(rest, "changed\n", "{}", stderr(&output));
+    assert!(counter(&stderr(&output), "shared_sites") > 0);
+}
+
 // ---- status ----
 
 #[test]

@@ -32,13 +32,13 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
 use systrap::{Platform, SharedText};
 
-/// At which mapping of a text its copy is made: a process saves some 50 µs by it, and it costs about a millisecond a MiB
-/// and more (figures in docs/SYSTRAP.md).
+/// At which mapping of a text its copy is made: a process saves some 50 µs by it, and it costs about as much for each
+/// 100 KiB.
 const fn uses_for(len: u64) -> u32 {
     (USES_MIN + len / USE_WORTH) as u32
 }
-const USES_MIN: u64 = 4;
-const USE_WORTH: u64 = 128 << 10;
+const USES_MIN: u64 = 3;
+const USE_WORTH: u64 = 512 << 10;
 /// Longest text that is copied.
 const LEN_MAX: u64 = 16 << 20;
 /// Bytes of all copies, those included that are mapped but out of date.
