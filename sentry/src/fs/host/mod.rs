@@ -3,7 +3,7 @@
 //! A tree is built on one descriptor, opened before the jail: of a directory, or of the one file that is bind-mounted. Everything in it is reached by one component at a time, relative
 //! to the descriptor of its directory, and never through a symbolic link: those are read and walked by the Sentry's own path walk.
 //!
-//! - [`inode`]: inodes, how they are reached, and what is remembered of them. [`names`]: directory operations.
+//! - [`inode`]: inodes. `handles`: their descriptors. `attrs`: what is remembered of them. [`names`]: directory operations.
 //! - [`file`]: open files. [`dir`]: open directories.
 //!
 //! What is remembered holds for a second where the sandbox has the tree for itself ([`Sharing::Exclusive`]); where others write too
@@ -21,8 +21,10 @@
 //!   HostInode::{place, handles, cached, link}, Shared::{inodes, holders}: leaves, never held over a host call
 //! ```
 
+mod attrs;
 pub mod dir;
 pub mod file;
+mod handles;
 pub mod inode;
 pub mod names;
 
