@@ -49,7 +49,7 @@ pub use regs::{Arch, Regs};
 pub use space::{AddressSpace, FinalUsage, Usage};
 pub use text::SharedText;
 pub use thread::{Identity, Thread};
-pub use window::{Prefetched, Reserved, Window};
+pub use window::{HALF, Prefetched, Reserved, Window};
 
 /// Whether [`Actions::madvise`] may be used with this advice; the stub's
 /// filter kills it for others.

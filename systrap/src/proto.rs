@@ -107,7 +107,8 @@ pub const S_ARG1: u64 = 0x4e0;
 
 /// The copy window: prefetched input, action list, output.
 pub const S_WINDOW: u64 = 0xc00;
-pub const WINDOW_LEN: u64 = 0x1_0000;
+/// 64 KiB, the usual large buffer, and room beside it.
+pub const WINDOW_LEN: u64 = 0x1_2000;
 /// The alternate signal stack: the rest of the slot.
 pub const S_STACK: u64 = S_WINDOW + WINDOW_LEN;
 

@@ -14,6 +14,10 @@ pub(crate) const MINCORE_OFF: u64 = S_WINDOW + 0x8000;
 /// Pages of one mincore.
 pub(crate) const MINCORE_MAX: u64 = 0x4000;
 
+/// What [`Window::reserve_half`] gives at most.
+pub const HALF: usize = 32 << 10;
+const _: () = assert!((2 * HALF as u64) < WINDOW_LEN);
+
 /// A prefetched or queued piece: `[addr, addr + len)` is at `off` in the slot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Piece {
@@ -104,6 +108,17 @@ impl Reserved {
 
     pub fn is_empty(&self) -> bool {
         self.len == 0
+    }
+
+    /// What is left behind the first `skip` bytes.
+    pub fn behind(&self, skip: usize) -> Self {
+        let skip = skip.min(self.len);
+        Self {
+            addr: self.addr + skip as u64,
+            off: self.off + skip as u64,
+            len: self.len - skip,
+            ptr: AtomicPtr::new(self.as_mut_ptr().wrapping_add(skip)),
+        }
     }
 }
 
@@ -196,6 +211,34 @@ impl Window<'_> {
     /// Queues the first `len` bytes of a reservation.
     pub fn commit(&mut self, r: Reserved, len: usize) {
         self.queue(r.addr, r.off, len.min(r.len));
+    }
+
+    /// Room of `len` bytes (at most [`HALF`]) in the first or `second` half of the window, whatever input lies there:
+    /// for output that goes piece by piece, one half being stored while the other is filled. Valid over a
+    /// [`Thread::perform`] that stores the other half.
+    pub fn reserve_half(&mut self, addr: u64, len: usize, second: bool) -> Option<Reserved> {
+        let off = S_WINDOW + if second { HALF as u64 } else { 0 };
+        let taken = |p: &Piece| {
+            let at = u64::from(p.off);
+            at < off + HALF as u64 && at + u64::from(p.len) > off
+        };
+        if len > HALF || self.thread.pieces.queued.iter().any(taken) {
+            return None;
+        }
+        self.thread.pieces.prefetched.clear();
+        Some(Reserved {
+            addr,
+            off,
+            len,
+            ptr: AtomicPtr::new(self.thread.slot_ptr(off, len)),
+        })
+    }
+
+    /// Queues the first `len` bytes of such a half.
+    pub fn commit_half(&mut self, r: Reserved, len: usize) {
+        // What comes beside it must touch neither.
+        self.thread.pieces.used = 2 * HALF as u64;
+        self.commit(r, len);
     }
 
     fn room(&mut self, len: usize) -> Option<u64> {

@@ -421,6 +421,7 @@ fn large_output_fits_the_window() {
     let data: Vec<u8> = (0..0x1_0000u32).map(|i| (i >> 3) as u8).collect();
     let mut w = p.thread.window();
     assert!(w.queue_write(DATA, &data));
+    assert!(w.queue_write(DATA, &data[..0x2000]));
     assert!(!w.queue_write(DATA, b"x"), "full");
     call(vm.answer(&mut p, 0));
     let mut got = vec![0; data.len()];

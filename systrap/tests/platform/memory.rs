@@ -346,7 +346,7 @@ fn long_lists() {
     assert_eq!(vm.perform(&mut p), Event::Parked);
     assert_eq!(p.space.write(0x1000_0000 + (n - 1) * 0x2000, b"x"), 1);
     // A list and output that together do not fit.
-    let big = vec![7; 0x1_0000];
+    let big = vec![7; 0x1_2000];
     assert!(p.thread.window().queue_write(DATA, &big));
     p.thread.actions().zero(DATA, 8);
     assert!(matches!(
