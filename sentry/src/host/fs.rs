@@ -297,6 +297,15 @@ pub fn statfs(fd: BorrowedFd<'_>) -> Result<libc::statfs> {
     Ok(unsafe { out.assume_init() })
 }
 
+/// The mount that a descriptor is on: ST_* (statfs(2)).
+pub fn mount_flags(fd: BorrowedFd<'_>) -> Result<u64> {
+    let mut out = std::mem::MaybeUninit::<libc::statvfs>::zeroed();
+    // SAFETY: `out` is a statvfs.
+    check(unsafe { libc::fstatvfs(fd.as_raw_fd(), out.as_mut_ptr()) })?;
+    // SAFETY: all bit patterns are valid, and it was zeroed.
+    Ok(unsafe { out.assume_init() }.f_flag)
+}
+
 /// ftruncate(2).
 pub fn truncate(fd: BorrowedFd<'_>, len: u64) -> Result<()> {
     // SAFETY: no memory involved.

@@ -22,12 +22,28 @@ pub fn read(fd: BorrowedFd<'_>, offset: Option<u64>, buf: &mut [u8]) -> Result<u
     }
 }
 
-/// [`read`] into room in a copy window.
+/// [`read`] into room in a copy window, in several places.
 pub fn read_into_window(
     fd: BorrowedFd<'_>,
     offset: Option<u64>,
-    room: &systrap::Reserved,
+    rooms: &[systrap::Reserved],
 ) -> Result<usize> {
+    let [room] = rooms else {
+        let list: smallvec::SmallVec<[libc::iovec; 16]> = rooms
+            .iter()
+            .map(|room| libc::iovec {
+                iov_base: room.as_mut_ptr().cast(),
+                iov_len: room.len(),
+            })
+            .collect();
+        let (list, n) = (list.as_ptr(), list.len() as libc::c_int);
+        return match offset {
+            // SAFETY: rooms in shared memory that stay mapped until the thread goes on; no reference to them exists.
+            Some(o) => cvt(unsafe { libc::preadv(fd.as_raw_fd(), list, n, off(o)?) }),
+            // SAFETY: as above.
+            None => cvt(unsafe { libc::readv(fd.as_raw_fd(), list, n) }),
+        };
+    };
     let (ptr, len) = (room.as_mut_ptr().cast(), room.len());
     match offset {
         // SAFETY: room in shared memory that stays mapped until the thread goes on; no reference to it exists.
@@ -35,6 +51,15 @@ pub fn read_into_window(
         // SAFETY: as above.
         None => cvt(unsafe { libc::read(fd.as_raw_fd(), ptr, len) }),
     }
+}
+
+/// Stores bytes in a copy window: as many as there is room for.
+pub fn copy_into_window(data: &[u8], room: &systrap::Reserved) -> usize {
+    let n = data.len().min(room.len());
+    // SAFETY: room in shared memory that stays mapped until the thread goes on; no reference to it exists, and it doesn't
+    // overlap memory of ours.
+    unsafe { std::ptr::copy_nonoverlapping(data.as_ptr(), room.as_mut_ptr(), n) };
+    n
 }
 
 /// [`write`] of what lies in a copy window.

@@ -8,6 +8,7 @@
 pub mod event;
 pub mod fs;
 pub mod io;
+pub mod map;
 pub mod mm;
 pub mod stdio;
 pub mod sys;

@@ -110,7 +110,7 @@ async fn do_read(file: &File, cx: &Cx, sink: &mut (dyn Sink + Send), how: How) -
         return Ok(n);
     }
     verify(file, how, sink.remaining())?;
-    if sink.remaining() > bulk::PIECE
+    if sink.remaining() > bulk::LONG
         && let Some(n) = read_bulk(file, cx, sink, how).await?
     {
         return Ok(n);

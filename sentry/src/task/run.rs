@@ -131,25 +131,30 @@ fn event(cx: &Cx, acts: bool) -> Event {
 /// Performs queued actions now, without going on with the application. Returns the event that ended it:
 /// `Parked` if all went well.
 pub(crate) async fn perform(cx: &Cx) -> Event {
-    perform_by(cx, Thread::perform).await
+    perform_by(cx, Thread::perform, || {}).await
+}
+
+/// [`perform`], and `work` while the stub is at it. The thread is not to be touched there.
+pub(crate) async fn perform_meanwhile(cx: &Cx, work: impl FnOnce()) -> Event {
+    perform_by(cx, Thread::perform, work).await
 }
 
 /// The same before a long wait.
 pub(crate) async fn perform_and_wait(cx: &Cx) -> Event {
-    perform_by(cx, Thread::perform_and_wait).await
+    perform_by(cx, Thread::perform_and_wait, || {}).await
 }
 
-async fn perform_by(cx: &Cx, go: impl Fn(&mut Thread)) -> Event {
+async fn perform_by(cx: &Cx, go: impl Fn(&mut Thread), work: impl FnOnce()) -> Event {
     let cell = cx.task.cell();
-    let mut resumed = false;
+    let mut work = Some(work);
     poll_fn(|_| {
-        if !resumed {
+        if let Some(work) = work.take() {
             cell.take_trapped();
             let mut thread = cx.thread.lock();
             cx.store_result(&mut thread);
             go(&mut thread);
             drop(thread);
-            resumed = true;
+            work();
             Poll::Pending
         } else if cell.take_trapped() {
             Poll::Ready(())
@@ -277,6 +282,7 @@ fn handle_other(cx: &Cx, event: Event) -> Next {
 
 async fn syscall(cx: &Cx, nr: u64, args: [u64; 6], arch: Arch) -> Step {
     cx.kernel().counters.syscall(nr);
+    crate::fs::host::begin_call();
     let (site, shown) = cx.trap.take().unwrap_or_default();
     if let Some(site) = site {
         cx.task.mm().patch(cx, site).await;

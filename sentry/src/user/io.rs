@@ -1,5 +1,7 @@
 //! Where the bytes of a read go and those of a write come from.
 
+use super::UserAddr;
+use crate::host::map::Mapping;
 use arch::{Errno, Result};
 use std::os::fd::BorrowedFd;
 
@@ -8,11 +10,20 @@ pub trait Sink {
     /// Room left, in bytes.
     fn remaining(&self) -> usize;
 
+    /// Where the next bytes go, if that is application memory in one piece of at least `len` bytes.
+    fn place(&mut self, _len: usize) -> Option<UserAddr> {
+        None
+    }
+
+    /// `n` bytes have been stored at [`Sink::place`].
+    fn advance(&mut self, _n: usize) {}
+
     /// Appends from `data` as much as fits. EFAULT only if not a single byte could be stored.
     fn write(&mut self, data: &[u8]) -> Result<usize>;
 
     /// Appends up to `max` bytes read from a host descriptor, at `offset` or at its own position. One host
-    /// call where it can be. Returns 0 at the end of the file.
+    /// call where it can be. Returns 0 at the end of the file, and fewer than `max` and [`super::STEP`] only there or
+    /// where application memory ends.
     fn write_from_host(
         &mut self,
         fd: BorrowedFd<'_>,
@@ -21,6 +32,13 @@ pub trait Sink {
     ) -> Result<usize> {
         let mut buf = vec![0; max.min(self.remaining()).min(1 << 20)];
         let n = crate::host::io::read(fd, offset, &mut buf)?;
+        self.write(&buf[..n])
+    }
+
+    /// Appends up to `max` bytes of a mapped file, from `offset` on. Stops early where a page of the file is gone.
+    fn write_from_map(&mut self, map: &Mapping, offset: u64, max: usize) -> Result<usize> {
+        let mut buf = vec![0; max.min(self.remaining()).min(1 << 20)];
+        let n = map.copy(offset, &mut buf);
         self.write(&buf[..n])
     }
 

@@ -5,6 +5,7 @@
 //! `process_vm_writev`, which says at once where it faults.
 
 use super::{Sink, Source, UserAddr, UserBytes, UserRef, UserStr};
+use crate::host::map::Mapping;
 use crate::task::Cx;
 use arch::abi::Iovec;
 use arch::{Errno, Result};
@@ -12,6 +13,7 @@ use bytemuck::{AnyBitPattern, NoUninit};
 use smallvec::SmallVec;
 use std::cell::RefCell;
 use std::os::fd::BorrowedFd;
+use systrap::Reserved;
 
 /// The buffers of a vectored call; one is the common case.
 pub type UserIov = SmallVec<[UserBytes; 4]>;
@@ -22,7 +24,10 @@ pub const MAX_RW_COUNT: usize = 0x7fff_f000;
 pub const PATH_MAX: usize = 4096;
 
 /// Bytes of one step of a transfer that goes by way of a buffer: few enough to stay in the CPU's cache.
-const STEP: usize = 128 << 10;
+pub const STEP: usize = 128 << 10;
+
+/// Buffers of a vectored call that one host call reads into.
+const MAX_PIECES: usize = 16;
 
 thread_local! {
     /// That buffer. Only used between two statements, never across an await.
@@ -41,24 +46,43 @@ fn with_buffer<R>(len: usize, f: impl FnOnce(&mut [u8]) -> R) -> R {
 }
 
 impl Cx {
-    /// Has the host read into the copy window, for the stub to store at `addr`. `None` where that can't be: the range
-    /// is not plainly writable, or too long.
+    /// Room in the copy window for the stub to store at `to`. `None` where that can't be: the range is not plainly
+    /// writable, or too long.
+    fn reserve(&self, to: UserBytes) -> Option<Reserved> {
+        if !self.task.mm().writable(to.addr.0, to.len) {
+            return None;
+        }
+        self.thread.lock().window().reserve(to.addr.0, to.len)
+    }
+
+    /// Has the host read into the copy window, for the stub to store. `None` where that can't be.
     fn read_by_window(
         &self,
         fd: BorrowedFd<'_>,
         offset: Option<u64>,
-        to: UserBytes,
+        to: &[UserBytes],
     ) -> Option<Result<usize>> {
-        if !self.task.mm().writable(to.addr.0, to.len) {
-            return None;
+        let rooms: SmallVec<[Reserved; 4]> = to
+            .iter()
+            .map(|to| self.reserve(*to))
+            .collect::<Option<_>>()?;
+        let result = crate::host::io::read_into_window(fd, offset, &rooms);
+        let mut left = *result.as_ref().unwrap_or(&0);
+        let mut thread = self.thread.lock();
+        for room in rooms {
+            let n = room.len().min(left);
+            left -= n;
+            thread.window().commit(room, n);
         }
-        let room = self.thread.lock().window().reserve(to.addr.0, to.len)?;
-        let result = crate::host::io::read_into_window(fd, offset, &room);
-        self.thread
-            .lock()
-            .window()
-            .commit(room, result.unwrap_or(0));
         Some(result)
+    }
+
+    /// Copies from a mapped file into the copy window, for the stub to store. `None` where that can't be.
+    fn map_by_window(&self, map: &Mapping, offset: u64, to: UserBytes) -> Option<usize> {
+        let room = self.reserve(to)?;
+        let n = map.copy_to_window(offset, &room);
+        self.thread.lock().window().commit(room, n);
+        Some(n)
     }
 
     /// Fills `buf` from `addr`; returns how many bytes came before the first fault.
@@ -280,6 +304,27 @@ impl Cursor {
         None
     }
 
+    /// The pieces from the position on, of `max` bytes together.
+    fn pieces(&self, mut max: usize) -> UserIov {
+        let mut pieces = UserIov::new();
+        let mut skip = self.offset;
+        for buf in self.iov.iter().skip(self.index) {
+            let len = (buf.len - skip).min(max);
+            if len > 0 {
+                pieces.push(UserBytes {
+                    addr: buf.addr.add(skip as u64),
+                    len,
+                });
+            }
+            max -= len;
+            skip = 0;
+            if max == 0 {
+                break;
+            }
+        }
+        pieces
+    }
+
     fn advance(&mut self, mut n: usize) {
         n = n.min(self.left);
         self.left -= n;
@@ -307,6 +352,15 @@ pub struct UserSink<'a> {
 impl Sink for UserSink<'_> {
     fn remaining(&self) -> usize {
         self.cursor.left
+    }
+
+    fn place(&mut self, len: usize) -> Option<UserAddr> {
+        let piece = self.cursor.piece(len)?;
+        (piece.len == len && self.cx.task.mm().writable(piece.addr.0, len)).then_some(piece.addr)
+    }
+
+    fn advance(&mut self, n: usize) {
+        self.cursor.advance(n);
     }
 
     fn write(&mut self, data: &[u8]) -> Result<usize> {
@@ -337,17 +391,51 @@ impl Sink for UserSink<'_> {
         offset: Option<u64>,
         max: usize,
     ) -> Result<usize> {
-        let Some(piece) = self.cursor.piece(max) else {
-            return Ok(0);
-        };
-        if let Some(result) = self.cx.read_by_window(fd, offset, piece) {
-            self.cursor.advance(result.unwrap_or(0));
-            return result;
+        let max = max.min(self.remaining());
+        // No window is longer than a step.
+        if max <= STEP {
+            let pieces = self.cursor.pieces(max);
+            if pieces.is_empty() {
+                return Ok(0);
+            }
+            if pieces.len() <= MAX_PIECES
+                && let Some(result) = self.cx.read_by_window(fd, offset, &pieces)
+            {
+                self.cursor.advance(*result.as_ref().unwrap_or(&0));
+                return result;
+            }
         }
         with_buffer(max.min(self.remaining()), |buffer| {
             let n = crate::host::io::read(fd, offset, buffer)?;
             self.write(&buffer[..n])
         })
+    }
+
+    fn write_from_map(&mut self, map: &Mapping, offset: u64, max: usize) -> Result<usize> {
+        let mut done = 0;
+        while done < max {
+            let Some(piece) = self.cursor.piece(max - done) else {
+                break;
+            };
+            let at = offset + done as u64;
+            let n = match self.cx.map_by_window(map, at, piece) {
+                Some(n) => n,
+                None => with_buffer(piece.len, |buffer| {
+                    let len = map.copy(at, buffer);
+                    let n = self.cx.write_partial(piece.addr, &buffer[..len]);
+                    if n == 0 && len > 0 && done == 0 {
+                        return Err(Errno::EFAULT);
+                    }
+                    Ok(n)
+                })?,
+            };
+            self.cursor.advance(n);
+            done += n;
+            if n < piece.len.min(STEP) {
+                break;
+            }
+        }
+        Ok(done)
     }
 }
 

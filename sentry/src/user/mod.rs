@@ -8,4 +8,4 @@ pub mod memory;
 
 pub use addr::{UserAddr, UserBytes, UserRef, UserStr};
 pub use io::{Sink, SliceSource, Source, VecSink};
-pub use memory::{UserIov, UserSink, UserSource};
+pub use memory::{STEP, UserIov, UserSink, UserSource};

@@ -29,7 +29,7 @@ pub fn chmod(env: &Env<'_>, place: &Path, perm: u32) -> Result<()> {
     if inode.file_type() == FileType::Symlink {
         return Err(Errno::EOPNOTSUPP);
     }
-    let attr = inode.attr()?;
+    let attr = inode.perm_attr()?;
     if !perm::owner_or_capable(&attr, &env.creds) {
         return Err(Errno::EPERM);
     }
@@ -52,7 +52,7 @@ pub fn chmod(env: &Env<'_>, place: &Path, perm: u32) -> Result<()> {
 pub fn chown(env: &Env<'_>, place: &Path, uid: Option<u32>, gid: Option<u32>) -> Result<()> {
     place.mount.want_write()?;
     let inode = place.inode();
-    let attr = inode.attr()?;
+    let attr = inode.perm_attr()?;
     let creds = &env.creds;
     let owner = creds.fsuid == attr.uid;
     let uid_allowed = uid.is_none_or(|new| owner && new == attr.uid);
@@ -68,7 +68,9 @@ pub fn chown(env: &Env<'_>, place: &Path, uid: Option<u32>, gid: Option<u32>) ->
     };
     if attr.file_type() != FileType::Directory {
         change.perm = dropped_bits(&attr, creds, true);
-        let _ = inode.remove_xattr(b"security.capability");
+        if !inode.chown_strips() {
+            let _ = inode.remove_xattr(b"security.capability");
+        }
     }
     inode.set_attr(&change)?;
     notify::path(place, libc::IN_ATTRIB);
@@ -114,7 +116,7 @@ pub fn strip_privileges(creds: &Creds, file: &File) -> Result<()> {
 pub fn utimes(env: &Env<'_>, place: &Path, atime: SetTime, mtime: SetTime) -> Result<()> {
     place.mount.want_write()?;
     let inode = place.inode();
-    let attr = inode.attr()?;
+    let attr = inode.perm_attr()?;
     if !perm::owner_or_capable(&attr, &env.creds) {
         if (atime, mtime) != (SetTime::Now, SetTime::Now) {
             return Err(Errno::EPERM);
@@ -158,11 +160,10 @@ pub fn truncate(env: &Env<'_>, place: &Path, len: u64, limit: u64) -> Result<()>
 }
 
 fn resize(env: &Env<'_>, inode: &InodeRef, len: u64, limit: u64) -> Result<()> {
-    let attr = inode.attr()?;
-    if len > attr.size && len > limit {
+    if len > limit && len > inode.attr()?.size {
         return Err(Errno::EFBIG);
     }
-    let perm = dropped_bits(&attr, &env.creds, false);
+    let perm = dropped_bits(&inode.perm_attr()?, &env.creds, false);
     inode.set_attr(&SetAttr {
         size: Some(len),
         perm,

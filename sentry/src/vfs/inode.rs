@@ -89,6 +89,11 @@ pub trait Inode: Any + Send + Sync {
         Err(Errno::EPERM)
     }
 
+    /// Whether a change of owner takes file capabilities away by itself, as a host does.
+    fn chown_strips(&self) -> bool {
+        false
+    }
+
     /// Something was read: moves the time of last access, if it is due ([`super::change::atime_due`]). Nothing to do
     /// where a host file system keeps it.
     fn touch_atime(&self, _relatime: bool) {}

@@ -58,19 +58,36 @@ pub(super) fn create_in(
     Ok(dentry)
 }
 
+/// What is to be made.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Making {
+    Directory,
+    Symlink,
+    /// Something with conditions of its own, which come after "is it there?".
+    Other,
+}
+
 /// filename_create: the directory and name of something to be made. EEXIST if it is there; then EROFS.
-fn creatable(env: &Env<'_>, at: &At, path: &[u8], is_dir: bool) -> Result<(Path, Vec<u8>)> {
+fn creatable(env: &Env<'_>, at: &At, path: &[u8], what: Making) -> Result<(Path, Vec<u8>)> {
     let (dir, last) = env.resolve_parent(at, path, WalkFlags::empty())?;
     let Last::Name { name, slash } = last else {
         return Err(Errno::EEXIST);
     };
+    let unseen = match what {
+        Making::Directory => true,
+        Making::Symlink => !slash,
+        Making::Other => false,
+    };
+    if unseen && env.can_make_unseen(&dir, &name) {
+        return Ok((dir, name));
+    }
     if env.lookup(&dir, &name)?.is_some() {
         return Err(Errno::EEXIST);
     }
     if dir.mount.sb().fs.fixed_names() {
         return Err(Errno::ENOENT);
     }
-    if slash && !is_dir {
+    if slash && what != Making::Directory {
         return Err(Errno::ENOENT);
     }
     dir.mount.want_write()?;
@@ -79,7 +96,7 @@ fn creatable(env: &Env<'_>, at: &At, path: &[u8], is_dir: bool) -> Result<(Path,
 
 /// mkdir(2).
 pub fn mkdir(env: &Env<'_>, at: &At, path: &[u8], mode: u32) -> Result<Path> {
-    let (dir, name) = creatable(env, at, path, true)?;
+    let (dir, name) = creatable(env, at, path, Making::Directory)?;
     perm::may_create(env, &dir)?;
     let node = new_node(env, &dir, libc::S_IFDIR | (mode & 0o1777), Dev::default())?;
     let dentry = create_in(&dir, &name, |inode| inode.create(&name, &node))?;
@@ -96,7 +113,7 @@ pub fn mknod(env: &Env<'_>, at: &At, path: &[u8], mode: u32, rdev: Dev) -> Resul
         }
         _ => return Err(Errno::EINVAL),
     };
-    let (dir, name) = creatable(env, at, path, false)?;
+    let (dir, name) = creatable(env, at, path, Making::Other)?;
     perm::may_create(env, &dir)?;
     let is_device = matches!(kind, libc::S_IFCHR | libc::S_IFBLK);
     // A character device 0:0 is a whiteout, which anybody may make.
@@ -116,7 +133,7 @@ pub fn symlink(env: &Env<'_>, target: &[u8], at: &At, path: &[u8]) -> Result<()>
     if target.is_empty() {
         return Err(Errno::ENOENT);
     }
-    let (dir, name) = creatable(env, at, path, false)?;
+    let (dir, name) = creatable(env, at, path, Making::Symlink)?;
     perm::may_create(env, &dir)?;
     let mut node = new_node(env, &dir, libc::S_IFLNK, Dev::default())?;
     node.mode = libc::S_IFLNK | 0o777;
@@ -126,7 +143,7 @@ pub fn symlink(env: &Env<'_>, target: &[u8], at: &At, path: &[u8]) -> Result<()>
 
 /// link(2) of `old`.
 pub fn link(env: &Env<'_>, old: &Path, at: &At, path: &[u8]) -> Result<()> {
-    let (dir, name) = creatable(env, at, path, false)?;
+    let (dir, name) = creatable(env, at, path, Making::Other)?;
     if !Arc::ptr_eq(&old.mount, &dir.mount) {
         return Err(Errno::EXDEV);
     }

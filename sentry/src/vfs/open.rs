@@ -143,6 +143,17 @@ pub fn open(env: &Env<'_>, at: &At, path: &[u8], mut how: OpenHow) -> Result<Arc
         if how.flags & CREAT != 0 && *slash {
             return Err(Errno::EISDIR);
         }
+        if how.flags & (CREAT | EXCL) == CREAT | EXCL
+            && !how.resolve.contains(WalkFlags::CACHED)
+            && env.can_make_unseen(walk.dir(), name)
+        {
+            match create(env, &walk, name, &how) {
+                Ok(place) => return open_inode(env, place, &how, true),
+                Err(Errno::EEXIST) => return Err(Errno::EEXIST),
+                // Unless it is there.
+                Err(_) => {}
+            }
+        }
         let follow = how.flags & NOFOLLOW == 0 || *slash;
         if *slash {
             walk.want_directory();

@@ -73,6 +73,11 @@ pub trait FileSystem: Any + Send + Sync {
         false
     }
 
+    /// Whether making a name that hasn't been looked up is safe: EEXIST if it is there, for everything but link(2).
+    fn makes_unseen(&self) -> bool {
+        false
+    }
+
     /// Whether "no such name" may be remembered.
     fn caches_negative(&self) -> bool {
         false

@@ -142,6 +142,15 @@ impl<'c> Env<'c> {
         self.lookup_in(dir, name, false)
     }
 
+    /// Whether `name` can be made in `dir` without looking it up first: nothing is known of it, and nothing but its
+    /// existence could be wrong.
+    pub(super) fn can_make_unseen(&self, dir: &Path, name: &[u8]) -> bool {
+        dir.dentry.sb.fs.makes_unseen()
+            && matches!(dir.dentry.cached(name), Cached::Miss(_))
+            && dir.mount.want_write().is_ok()
+            && perm::may_create(self, dir).is_ok()
+    }
+
     fn lookup_in(&self, dir: &Path, name: &[u8], cached_only: bool) -> Result<Option<Arc<Dentry>>> {
         let parent = &dir.dentry;
         let version = match parent.cached(name) {

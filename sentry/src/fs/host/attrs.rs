@@ -1,10 +1,12 @@
 //! Attributes of host files, and for how long what is known of them holds.
 
 use super::inode::HostInode;
-use super::{FRESH_MS, Key, Sharing};
+use super::{Atime, FRESH_MS, Key, Sharing};
 use crate::host::fs as host;
+use crate::vfs::change::atime_due;
 use crate::vfs::{Attr, Dev, FileType, SetAttr, Timestamp};
 use arch::Result;
+use std::cell::Cell;
 use std::os::fd::AsFd;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -15,8 +17,49 @@ pub(super) struct Cached {
     pub(super) at: u64,
     /// The same of mode, owner and group, which outlast changes of contents.
     pub(super) perm_at: u64,
-    /// It was fetched for the present use of a shared tree, and counts once.
-    pub(super) once: bool,
+    /// The system call in which it was fetched: what counts in a shared tree.
+    pub(super) call: u64,
+    /// A read was due to move this time of last access.
+    pub(super) atime_due: Option<Timestamp>,
+    /// It was due and the host didn't: it won't as long as the file doesn't change.
+    pub(super) atime_stays: bool,
+}
+
+thread_local! {
+    /// The system call that this worker is at; 0: none.
+    static CALL: Cell<u64> = const { Cell::new(0) };
+}
+
+/// A system call begins on this worker: what was fetched from a shared tree before counts no more.
+pub fn begin_call() {
+    static WORKERS: AtomicU64 = AtomicU64::new(0);
+    CALL.with(|call| {
+        let at = call.get();
+        call.set(if at == 0 {
+            // Never the same as another worker's.
+            (WORKERS.fetch_add(1, Ordering::Relaxed) + 1) << 48
+        } else {
+            at + 1
+        });
+    });
+}
+
+/// How long a call may take for what it has fetched to count, in milliseconds. (It may wait, and go on on another's worker.)
+const CALL_MS: u64 = 10;
+
+impl Cached {
+    /// Attributes that the host has just told.
+    pub(super) fn new(attr: Attr) -> Self {
+        let now = host::coarse_ms();
+        Self {
+            attr,
+            at: now,
+            perm_at: now,
+            call: CALL.get(),
+            atime_due: None,
+            atime_stays: false,
+        }
+    }
 }
 
 /// Attributes from what the host says.
@@ -57,26 +100,70 @@ impl HostInode {
         self.cached.lock().at = 0;
     }
 
+    /// Contents may be other bytes than those that a mapping shows: what was mapped before is not to be read any more.
+    pub(super) fn changed(&self) {
+        self.generation.fetch_add(1, Ordering::AcqRel);
+    }
+
+    /// Changes with every [`HostInode::changed`].
+    pub(super) fn generation(&self) -> u64 {
+        self.generation.load(Ordering::Acquire)
+    }
+
+    /// The size when it was last seen; it may be another by now.
+    pub(super) fn last_size(&self) -> u64 {
+        self.cached.lock().attr.size
+    }
+
+    /// Whether a read has to be the host's own, for it to move the time of last access of a file with these attributes.
+    pub(super) fn moves_atime(&self, attr: &Attr) -> bool {
+        let relatime = match self.shared.atime {
+            Atime::Never => return false,
+            Atime::Relative => true,
+            Atime::Strict => false,
+        };
+        atime_due(attr, Timestamp::now(), relatime) && !self.cached.lock().atime_stays
+    }
+
     /// Nothing that is known is so any longer.
     pub(super) fn all_stale(&self) {
         let mut cached = self.cached.lock();
         (cached.at, cached.perm_at) = (0, 0);
     }
 
-    /// What the host says now. `once`: for the use of a shared tree that is under way.
-    pub(super) fn learn(&self, st: &libc::statx, once: bool) {
+    /// Owner, mode and times have been changed: they are what was asked for, if the host has no rules about it.
+    pub(super) fn has_changed(&self, change: &SetAttr) {
+        const SET_ID: u32 = libc::S_ISUID | libc::S_ISGID;
+        let mut cached = self.cached.lock();
+        cached.at = 0;
+        let owner = change.uid.is_some() || change.gid.is_some();
+        if change.perm.is_some_and(|perm| perm & SET_ID != 0)
+            || owner && cached.attr.mode & SET_ID != 0
+        {
+            cached.perm_at = 0;
+            return;
+        }
+        let attr = &mut cached.attr;
+        attr.uid = change.uid.unwrap_or(attr.uid);
+        attr.gid = change.gid.unwrap_or(attr.gid);
+        if let Some(perm) = change.perm {
+            attr.mode = attr.mode & libc::S_IFMT | perm;
+        }
+    }
+
+    /// What the host says now.
+    pub(super) fn learn(&self, st: &libc::statx) {
         let attr = to_attr(st);
         let mut cached = self.cached.lock();
         let changed = cached.attr.ctime != attr.ctime;
-        let now = host::coarse_ms();
+        let stays = cached.atime_stays || cached.atime_due == Some(attr.atime);
         *cached = Cached {
-            attr,
-            at: now,
-            perm_at: now,
-            once,
+            atime_stays: stays && !changed,
+            ..Cached::new(attr)
         };
         drop(cached);
         if changed {
+            self.changed();
             if self.kind == FileType::Symlink {
                 *self.link.lock() = None;
             }
@@ -93,14 +180,14 @@ impl HostInode {
 
     /// What is remembered, if it still counts.
     pub(super) fn remembered(&self) -> Option<Attr> {
-        let mut cached = self.cached.lock();
+        let cached = self.cached.lock();
         if cached.at == 0 {
             return None;
         }
         let age = host::coarse_ms().saturating_sub(cached.at);
         let counts = match self.shared.sharing {
             Sharing::Exclusive => age < FRESH_MS,
-            Sharing::Shared => std::mem::take(&mut cached.once) && age < 10,
+            Sharing::Shared => cached.call != 0 && cached.call == CALL.get() && age < CALL_MS,
         };
         counts.then_some(cached.attr)
     }
@@ -120,7 +207,7 @@ impl HostInode {
                 st
             }
         };
-        self.learn(&st, false);
+        self.learn(&st);
         Ok(to_attr(&st))
     }
 

@@ -20,7 +20,7 @@ pub struct HostDirFile {
 /// Held over the host's getdents64: one description is read by one thread at a time anyhow (its position is locked).
 struct State {
     /// Opened by the first read.
-    fd: Option<OwnedFd>,
+    fd: Option<Arc<OwnedFd>>,
     /// Entries that the host has given and nobody has taken.
     batch: std::vec::IntoIter<host::DirEntry>,
     /// The position that the next entry of `batch` stands at.
@@ -64,10 +64,7 @@ impl FileOps for HostDirFile {
         let fresh = state.fd.is_none();
         let fd = match &state.fd {
             Some(fd) => fd,
-            None => {
-                let flags = libc::O_RDONLY | libc::O_DIRECTORY;
-                state.fd.insert(self.inode.open_fresh(flags)?)
-            }
+            None => state.fd.insert(self.inode.open_listing()?),
         };
         // A fresh descriptor is at the start.
         let rewinds = *pos == 0 && !fresh;
@@ -76,8 +73,14 @@ impl FileOps for HostDirFile {
             state.batch = Vec::new().into_iter();
             state.at = *pos;
         }
+        let mut fetched = false;
         loop {
             let Some(entry) = state.batch.as_slice().first() else {
+                // The host has given all that it gives at once: the next call asks whether there is more.
+                if fetched {
+                    return Ok(());
+                }
+                fetched = true;
                 state.batch = host::getdents(fd.as_fd())?.into_iter();
                 if state.batch.as_slice().is_empty() {
                     return Ok(());

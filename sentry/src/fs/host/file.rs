@@ -1,6 +1,7 @@
 //! Open files.
 
 use super::inode::HostInode;
+use super::mapped::Mapped;
 use crate::fs::tmp::file::seek_in;
 use crate::host::{fs as host, io};
 use crate::user::{Sink, Source};
@@ -21,6 +22,7 @@ pub struct HostFile {
     write: Option<Arc<OwnedFd>>,
     /// Where the last write at the end ended. Written and read under the description's position lock.
     appended: AtomicU64,
+    mapped: Mapped,
 }
 
 impl HostFile {
@@ -42,6 +44,7 @@ impl HostFile {
             read,
             write,
             appended: AtomicU64::new(0),
+            mapped: Mapped::default(),
         })
     }
 
@@ -85,10 +88,24 @@ impl FileOps for HostFile {
     fn read(&self, _file: &File, offset: u64, dst: &mut dyn Sink) -> Result<usize> {
         let fd = self.read.as_ref().ok_or(Errno::EBADF)?;
         let mut done = 0;
+        if let Some((map, size)) = self.mapped.get(&self.inode, dst.remaining()) {
+            let left = usize::try_from(size.saturating_sub(offset)).unwrap_or(usize::MAX);
+            let want = dst.remaining().min(left);
+            if want == 0 {
+                return Ok(0);
+            }
+            done = dst.write_from_map(&map, offset, want)?;
+            if done == want {
+                return Ok(done);
+            }
+            // A page of it is not there: the host says what that means.
+        }
         while dst.remaining() > 0 {
             let want = dst.remaining();
             match dst.write_from_host(fd.as_fd(), Some(offset + done as u64), want) {
                 Ok(0) => break,
+                // The end of the file.
+                Ok(n) if n < want.min(crate::user::STEP) => return Ok(done + n),
                 Ok(n) => done += n,
                 Err(_) if done > 0 => break,
                 Err(e) => return Err(e),

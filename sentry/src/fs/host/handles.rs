@@ -80,7 +80,7 @@ impl HostInode {
         Ok(dir)
     }
 
-    /// Keeps an O_PATH descriptor, if it is of this very file.
+    /// Keeps a descriptor as a place, if it is of this very file.
     pub(super) fn keep_path(&self, fd: OwnedFd) -> Result<Arc<OwnedFd>> {
         self.verify(&fd)?;
         let fd = Arc::new(fd);
@@ -97,8 +97,21 @@ impl HostInode {
         if key_of(&st) != self.key || FileType::from_mode(u32::from(st.stx_mode)) != self.kind {
             return Err(Errno::ESTALE);
         }
-        self.learn(&st, false);
+        self.learn(&st);
         Ok(())
+    }
+
+    /// A directory open for reading, at its start. The first time the descriptor serves as a place too.
+    pub(super) fn open_listing(&self) -> Result<Arc<OwnedFd>> {
+        let flags = libc::O_RDONLY | libc::O_DIRECTORY;
+        if self.some_fd().is_none()
+            && let Some((dir, name)) = self.at()
+            && let Ok(fd) = self.shared.openat(&*dir.fd()?, &name, flags)
+            && let Ok(fd) = self.keep_path(fd)
+        {
+            return Ok(fd);
+        }
+        self.open_fresh(flags).map(Arc::new)
     }
 
     /// A fresh open with `flags` of a regular file or directory.
@@ -114,15 +127,10 @@ impl HostInode {
                 other => return other,
             }
         }
-        if self.shared.sharing == Sharing::Exclusive
+        // By its name: less than half of what it takes through /proc by a descriptor that there is.
+        if (self.shared.sharing == Sharing::Exclusive || self.shared.no_devices)
             && let Some((dir, name)) = self.at()
         {
-            // Beside an open descriptor of the file itself, one call instead of two.
-            if let Some(own) = self.some_fd()
-                && let Ok(fd) = host::reopen(own.as_fd(), flags)
-            {
-                return Ok(fd);
-            }
             match self.shared.openat(&*dir.fd()?, &name, flags) {
                 Ok(fd) => match self.verify(&fd) {
                     Ok(()) => return Ok(fd),
@@ -196,6 +204,8 @@ impl HostInode {
             Err(Errno::EACCES) if !read => (self.open_fresh(libc::O_WRONLY)?, true),
             other => (other?, false),
         };
+        // In an overlay of the host's it may be another file by now.
+        self.changed();
         let fd = Arc::new(fd);
         let mut handles = self.handles.lock();
         handles.open_write = Arc::downgrade(&fd);

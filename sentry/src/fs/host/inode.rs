@@ -4,7 +4,7 @@ use super::attrs::{Cached, key_of, to_attr};
 use super::dir::HostDirFile;
 use super::file::HostFile;
 use super::handles::Handles;
-use super::{FRESH_MS, Key, Shared, Sharing};
+use super::{Atime, FRESH_MS, Key, Shared, Sharing};
 use crate::host::fs as host;
 use crate::vfs::change::atime_due;
 use crate::vfs::{
@@ -31,6 +31,8 @@ pub struct HostInode {
     pub(super) holds: AtomicBool,
     pub(super) used: AtomicBool,
     pub(super) cached: Mutex<Cached>,
+    /// See [`HostInode::changed`].
+    pub(super) generation: AtomicU64,
     /// The text of a symbolic link.
     pub(super) link: Mutex<Option<Arc<[u8]>>>,
     /// Held over a write at the end of the file.
@@ -49,7 +51,6 @@ pub(super) enum Place {
 impl HostInode {
     pub(super) fn new(shared: &Arc<Shared>, st: &libc::statx, place: Place) -> Arc<Self> {
         let attr = to_attr(st);
-        let now = host::coarse_ms();
         let inode = Arc::new_cyclic(|me| Self {
             shared: Arc::clone(shared),
             me: me.clone(),
@@ -60,12 +61,8 @@ impl HostInode {
             handles: Mutex::default(),
             holds: AtomicBool::new(false),
             used: AtomicBool::new(false),
-            cached: Mutex::new(Cached {
-                attr,
-                at: now,
-                perm_at: now,
-                once: true,
-            }),
+            cached: Mutex::new(Cached::new(attr)),
+            generation: AtomicU64::new(0),
             link: Mutex::new(None),
             append: Mutex::new(()),
         });
@@ -120,7 +117,7 @@ impl HostInode {
         let known = self.shared.known(&key);
         if let Some(known) = known.filter(|k| k.kind == kind) {
             known.seen_at(here, name);
-            known.learn(st, true);
+            known.learn(st);
             return Ok(known);
         }
         let fresh = Self::new(&self.shared, st, Place::At(here, name.into()));
@@ -271,16 +268,30 @@ impl Inode for HostInode {
             return Ok(());
         }
         let done = self.change_host(change);
-        // A part may have been done.
-        self.all_stale();
+        match done {
+            Ok(()) => self.has_changed(change),
+            // A part may have been done.
+            Err(_) => self.all_stale(),
+        }
         done
     }
 
+    fn chown_strips(&self) -> bool {
+        true
+    }
+
     fn touch_atime(&self, relatime: bool) {
+        if self.shared.atime == Atime::Never {
+            return;
+        }
         // The host has moved it, if it was due.
         let mut cached = self.cached.lock();
-        if cached.at != 0 && atime_due(&cached.attr, cached.attr.atime, relatime) {
+        let due = cached.at != 0
+            && !cached.atime_stays
+            && atime_due(&cached.attr, cached.attr.atime, relatime);
+        if due {
             cached.at = 0;
+            cached.atime_due = Some(cached.attr.atime);
         }
     }
 
@@ -313,7 +324,7 @@ impl Inode for HostInode {
             (Ok(st), Some(Ok(child))) => {
                 let same = key_of(&st) == child.key;
                 if same {
-                    child.learn(&st, true);
+                    child.learn(&st);
                 }
                 same
             }

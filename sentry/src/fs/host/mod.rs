@@ -4,10 +4,10 @@
 //! to the descriptor of its directory, and never through a symbolic link: those are read and walked by the Sentry's own path walk.
 //!
 //! - [`inode`]: inodes. `handles`: their descriptors. `attrs`: what is remembered of them. [`names`]: directory operations.
-//! - [`file`]: open files. [`dir`]: open directories.
+//! - [`file`]: open files. `mapped`: those that are read over and over, from the page cache. [`dir`]: open directories.
 //!
 //! What is remembered holds for a second where the sandbox has the tree for itself ([`Sharing::Exclusive`]); where others write too
-//! ([`Sharing::Shared`]) it is asked for at every use. Descriptors are kept per inode, a limited number of them, and shared by all who
+//! ([`Sharing::Shared`]) it is asked for in every system call. Descriptors are kept per inode, a limited number of them, and shared by all who
 //! have the file open: the Sentry only ever uses pread and pwrite.
 //!
 //! Device nodes, FIFOs and sockets are never opened on the host: the sandbox's own drivers, pipes and sockets stand behind them.
@@ -26,8 +26,10 @@ pub mod dir;
 pub mod file;
 mod handles;
 pub mod inode;
+mod mapped;
 pub mod names;
 
+pub use attrs::begin_call;
 pub use inode::HostInode;
 
 use crate::host::fs as host;
@@ -49,6 +51,28 @@ pub enum Sharing {
     Shared,
 }
 
+/// What the host does to the time of last access of a file that is read (mount(8): noatime, relatime, strictatime).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Atime {
+    Never,
+    Relative,
+    Strict,
+}
+
+impl Atime {
+    /// From statfs(2)'s flags.
+    fn of(flags: u64) -> Self {
+        let has = |flag: libc::c_ulong| flags & flag != 0;
+        if has(libc::ST_NOATIME) || has(libc::ST_RDONLY) {
+            Self::Never
+        } else if has(libc::ST_RELATIME) {
+            Self::Relative
+        } else {
+            Self::Strict
+        }
+    }
+}
+
 /// How long what is known of an exclusive tree holds, in milliseconds.
 const FRESH_MS: u64 = 1000;
 
@@ -59,6 +83,9 @@ type Key = (u64, u64);
 pub struct Shared {
     sharing: Sharing,
     writable: bool,
+    atime: Atime,
+    /// The host opens no device in the tree, whoever made it: a name can be opened before it is known what it is.
+    no_devices: bool,
     /// Whom files belong to that this process makes.
     creator: (u32, u32),
     /// Every inode that is in use, so that two names of one file find one inode.
@@ -145,10 +172,13 @@ impl HostFs {
         if FileType::from_mode(u32::from(stat.stx_mode)) == FileType::Symlink {
             return Err(Errno::ELOOP);
         }
+        let mount = host::mount_flags(dir.as_fd())?;
         let limit = usize::try_from(host::descriptor_limit()).unwrap_or(usize::MAX);
         let shared = Arc::new(Shared {
             sharing,
             writable,
+            atime: Atime::of(mount),
+            no_devices: mount & libc::ST_NODEV != 0,
             creator: host::creator(),
             inodes: Mutex::default(),
             holders: Mutex::default(),
@@ -222,6 +252,10 @@ impl FileSystem for HostFs {
     }
 
     fn caches_negative(&self) -> bool {
+        true
+    }
+
+    fn makes_unseen(&self) -> bool {
         true
     }
 }

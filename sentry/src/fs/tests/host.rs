@@ -135,3 +135,70 @@ fn host_files_are_not_left_open_for_writing() {
         assert!(run(name).unwrap().status.success(), "{name}");
     }
 }
+
+/// A file that is read often enough to be read from a mapping.
+fn warm(file: &Arc<File>, text: &str) {
+    for _ in 0..40 {
+        assert_eq!(read_all(file), text);
+    }
+}
+
+#[test]
+fn what_is_read_often_is_never_old() {
+    let w = World::host(Sharing::Exclusive);
+    let long = "x".repeat(5000);
+    w.write("/f", &long).unwrap();
+    let reader = w.open("/f", libc::O_RDONLY).unwrap();
+    warm(&reader, &long);
+    // Written by us: through another description, by truncation, at the end.
+    w.write("/f", "short").unwrap();
+    warm(&reader, "short");
+    let writer = w.open("/f", RW).unwrap();
+    for size in [9000, 3, 0, 8192] {
+        writer.ops.truncate(&writer, size).unwrap();
+        assert_eq!(read_all(&reader).len() as u64, size);
+        let text = format!("{size:5}").repeat(1000);
+        let mut source = SliceSource(text.as_bytes());
+        writer.ops.write(&writer, 0, &mut source).unwrap();
+        let seen = read_all(&reader);
+        assert_eq!(seen[..5000], text);
+        warm(&reader, &seen);
+        writer
+            .ops
+            .write(&writer, APPEND, &mut SliceSource(b"more"))
+            .unwrap();
+        let seen = seen + "more";
+        warm(&reader, &seen);
+        // Written by somebody else, in place: the same pages.
+        std::fs::write(w.below().join("f"), seen.to_uppercase()).unwrap();
+        warm(&reader, &seen.to_uppercase());
+    }
+    // Cut by somebody else: no signal, and no more than is there.
+    let before = read_all(&reader).len();
+    let outside = std::fs::File::options()
+        .write(true)
+        .open(w.below().join("f"))
+        .unwrap();
+    outside.set_len(1).unwrap();
+    assert!(read_all(&reader).len() <= before);
+    // Without a name it is still there.
+    drop(outside);
+    w.write("/f", "last").unwrap();
+    w.unlink("/f").unwrap();
+    warm(&reader, "last");
+}
+
+#[test]
+fn holes_are_left_alone() {
+    use std::os::unix::fs::MetadataExt;
+    let w = World::host(Sharing::Exclusive);
+    w.write("/f", "x").unwrap();
+    let file = w.open("/f", RW).unwrap();
+    file.ops.truncate(&file, 1 << 20).unwrap();
+    let before = std::fs::metadata(w.below().join("f")).unwrap().blocks();
+    for _ in 0..8 {
+        assert_eq!(read_all(&file).len(), 1 << 20);
+    }
+    let after = std::fs::metadata(w.below().join("f")).unwrap().blocks();
+    assert_eq!(before, after);
+}
