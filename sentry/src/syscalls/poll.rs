@@ -7,6 +7,7 @@ use crate::user::{UserAddr, UserRef};
 use crate::vfs::File;
 use arch::abi::{PollFd, SIGSET_SIZE, SigSet, SigSetArg, Timespec, Timeval, fd_set_bytes};
 use arch::{Errno, Result};
+use smallvec::SmallVec;
 use std::sync::Arc;
 
 /// A signal mask that holds for one call.
@@ -126,6 +127,7 @@ async fn do_poll(
         return Err(Errno::EINVAL);
     }
     let mut list = cx.read_array(fds, nfds as usize)?;
+    let before: SmallVec<[i16; FEW]> = list.iter().map(|entry| entry.revents).collect();
     let table = cx.task.files();
     let mut watched = Vec::with_capacity(list.len());
     let mut bad = 0;
@@ -149,7 +151,9 @@ async fn do_poll(
             }
         }
     }
+    let mut looks = 0;
     let result = wait(cx, &watched, deadline, at_once, || {
+        looks += 1;
         let mut count = bad;
         for w in &watched {
             let ready = w.file.ops.poll(&w.file) & w.events;
@@ -161,7 +165,13 @@ async fn do_poll(
     .await;
     // Only revents is written: another thread may be changing the rest.
     if list.len() <= FEW {
+        // What is there already needn't be written, as long as it can't have changed in a wait; a fault has to be told.
+        let len = size_of_val(&list[..]);
+        let fresh = looks == 1 && cx.task.mm().writable(fds.addr().0, len);
         for (n, entry) in list.iter().enumerate() {
+            if fresh && entry.revents == before[n] {
+                continue;
+            }
             let at = fds.index(n as u64).addr().add(6);
             cx.write_obj(UserRef::new(at), &entry.revents)?;
         }

@@ -74,6 +74,34 @@ fn bad_pointer_is_efault() {
     expect_errno!(sys!(SYS_poll, bad::<u8>(), 1, 0), EFAULT);
 }
 
+fn results_that_stay_the_same_are_told_again() {
+    let (r, w) = must!(pipe());
+    let mut fds = [pfd(r, POLLIN), pfd(w, POLLOUT), pfd(r, POLLIN)];
+    for turn in 0..20 {
+        let full = turn % 4 < 2;
+        if turn % 4 == 0 {
+            must!(write(w, b"x"));
+        } else if turn % 4 == 2 {
+            must!(read(r, &mut [0]));
+        }
+        check_eq!(poll(&mut fds, 0), Ok(if full { 3 } else { 1 }));
+        let own = if full { POLLIN } else { 0 };
+        check_eq!(fds.map(|f| f.revents), [own, POLLOUT, own]);
+    }
+}
+
+fn array_that_cannot_be_written_is_efault() {
+    let p = anon(1).cast::<pollfd>();
+    let (_r, w) = must!(pipe());
+    unsafe { p.write(pfd(w, POLLOUT)) };
+    check_eq!(sys!(SYS_poll, p, 1, 0), Ok(1));
+    must!(sys!(SYS_mprotect, p, PAGE, PROT_READ));
+    // Whether the result is another or not.
+    expect_errno!(sys!(SYS_poll, p, 1, 0), EFAULT);
+    must!(close(w));
+    expect_errno!(sys!(SYS_poll, p, 1, 0), EFAULT);
+}
+
 fn too_many_descriptors_is_einval() {
     let limit = must!(getrlimit(RLIMIT_NOFILE)).rlim_cur;
     expect_errno!(sys!(SYS_poll, anon(1), limit + 1, 0), EINVAL);
@@ -251,6 +279,8 @@ cases![
     timeout_expires,
     no_descriptors_just_sleeps,
     bad_pointer_is_efault,
+    results_that_stay_the_same_are_told_again,
+    array_that_cannot_be_written_is_efault,
     too_many_descriptors_is_einval,
     wakes_when_written,
     same_descriptor_twice,

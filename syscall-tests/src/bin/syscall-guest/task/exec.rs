@@ -107,6 +107,46 @@ fn arguments_and_environment_arrive() {
     );
 }
 
+/// Pointers and strings end where their mapping does, and go over the ends of pages.
+fn arguments_at_the_end_of_their_mapping_arrive() {
+    let pages = anon(3);
+    must!(munmap(unsafe { pages.add(2 * PAGE) }, PAGE));
+    let put = |at: usize, bytes: &[u8]| unsafe {
+        let to = pages.add(at);
+        to.copy_from_nonoverlapping(bytes.as_ptr(), bytes.len());
+        to as usize
+    };
+    let last = put(2 * PAGE - 5, b"last\0");
+    let over = put(PAGE - 3, b"over the end\0");
+    let words = [c"name", c"--helper", c"args"].map(|s| s.as_ptr() as usize);
+    let (r, w) = must!(pipe());
+    let pid = child(|| {
+        let argv = [words[0], words[1], words[2], over, last, 0];
+        // The array goes over the end of a page inside of a pointer.
+        let array = unsafe { anon(2).add(PAGE - 20) };
+        unsafe { array.cast::<[usize; 6]>().write_unaligned(argv) };
+        let _ = dup2(w, 1);
+        let _ = sys!(SYS_execve, self_exe().as_c_str(), array, 0);
+        66
+    });
+    must!(close(w));
+    let all = must!(read_all(r));
+    check_eq!(wait_exit(pid), 0);
+    check_eq!(
+        String::from_utf8_lossy(&all),
+        "name|--helper|args|over the end|last|#"
+    );
+    let exe = self_exe();
+    // No NUL before the end.
+    put(2 * PAGE - 1, b"x");
+    let argv = [words[0], last, 0];
+    expect_errno!(sys!(SYS_execve, exe.as_c_str(), &argv, 0), EFAULT);
+    // No null pointer before the end.
+    let array = unsafe { pages.add(2 * PAGE - 16) };
+    unsafe { array.cast::<[usize; 2]>().write([words[0]; 2]) };
+    expect_errno!(sys!(SYS_execve, exe.as_c_str(), array, 0), EFAULT);
+}
+
 fn null_argv_becomes_empty_string() {
     tmp();
     // Since Linux 5.18 argc is at least 1.
@@ -457,6 +497,7 @@ cases![
     bad_pointers_are_efault,
     truncated_elf_is_enoexec,
     arguments_and_environment_arrive,
+    arguments_at_the_end_of_their_mapping_arrive,
     null_argv_becomes_empty_string,
     too_long_argument_is_e2big,
     too_many_arguments_is_e2big,
