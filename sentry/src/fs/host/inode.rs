@@ -9,7 +9,7 @@ use crate::host::fs as host;
 use crate::vfs::change::atime_due;
 use crate::vfs::{
     Attr, Dev, Env, FileOps, FileType, Inode, InodeExt, InodeRef, NewNode, Path, RenameFlags,
-    SetAttr, Target, XattrFlags,
+    SetAttr, Target, Timestamp, XattrFlags,
 };
 use arch::{Errno, Result};
 use parking_lot::Mutex;
@@ -17,6 +17,7 @@ use std::any::Any;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
+use std::time::Duration;
 
 /// A file or directory of the host.
 pub struct HostInode {
@@ -291,7 +292,9 @@ impl Inode for HostInode {
             && atime_due(&cached.attr, cached.attr.atime, relatime);
         if due {
             cached.at = 0;
-            cached.atime_due = Some(cached.attr.atime);
+            // Times of one tick of the clock are equal, whatever the host does.
+            let old = cached.attr.atime;
+            cached.atime_due = (Timestamp::now().since(old) >= TICKS).then_some(old);
         }
     }
 
@@ -435,6 +438,9 @@ impl Inode for HostInode {
         Ok(names)
     }
 }
+
+/// Longer than a tick of any host's clock for file times.
+const TICKS: Duration = Duration::from_millis(50);
 
 /// What can't be opened, on a host that has no other way to them, has no attributes here.
 pub(super) fn no_xattr(e: Errno) -> Errno {

@@ -185,8 +185,68 @@ fn readahead_rules() {
     expect_errno!(sys!(SYS_readahead, r, 0, 100), EINVAL);
 }
 
+/// A file of `len` bytes is read often, then changed; each read shows what it holds then.
+fn a_file_that_is_read_often_is_never_old() {
+    for len in [1, 5000, 70_000, 300_000] {
+        let writer = file(&vec![b'a'; len]);
+        let reader = must!(open(c"f", O_RDONLY, 0));
+        let mut buf = vec![0; len + 10_000];
+        let mut holds = |wanted: &[u8]| {
+            for _ in 0..12 {
+                let n = must!(pread(reader, &mut buf, 0));
+                check_eq!(n, wanted.len());
+                check!(buf[..n] == *wanted);
+            }
+        };
+        let mut text = vec![b'a'; len];
+        holds(&text);
+        text[len - 1] = b'b';
+        check_eq!(pwrite(writer, b"b", len as i64 - 1), Ok(1));
+        holds(&text);
+        must!(ftruncate(writer, len as i64 + 5000));
+        text.resize(len + 5000, 0);
+        holds(&text);
+        must!(ftruncate(writer, len as i64 / 2));
+        text.truncate(len / 2);
+        holds(&text);
+        check_eq!(read_file(c"f"), Ok(text.clone()));
+        must!(write_file(c"f", b"other"));
+        holds(b"other");
+        must!(write_file(c"g", b"moved"));
+        must!(rename(c"g", c"f"));
+        holds(b"other");
+        must!(close(reader));
+        must!(close(writer));
+    }
+}
+
+/// Nobody but the reader hears of it when the file shrinks while it is read.
+fn reads_while_the_file_is_cut() {
+    const LEN: usize = 200_000;
+    let writer = file(&vec![b'a'; LEN]);
+    let reader = must!(open(c"f", O_RDONLY, 0));
+    let cutter = std::thread::spawn(move || {
+        let whole = vec![b'a'; LEN];
+        for i in 0..300 {
+            must!(ftruncate(writer, (i * 701) % LEN as i64));
+            check_eq!(pwrite(writer, &whole, 0), Ok(LEN));
+        }
+    });
+    let mut buf = vec![0; LEN];
+    while !cutter.is_finished() {
+        let n = must!(pread(reader, &mut buf, 0));
+        check!(n <= LEN);
+        check!(buf[..n].iter().all(|b| matches!(b, b'a' | 0)));
+    }
+    check!(cutter.join().is_ok());
+    check_eq!(pread(reader, &mut buf, 0), Ok(LEN));
+    check!(buf.iter().all(|b| *b == b'a'));
+}
+
 cases![
     shrinks_and_grows_with_zeros,
+    a_file_that_is_read_often_is_never_old,
+    reads_while_the_file_is_cut,
     keeps_offset,
     errors,
     read_only_descriptor_is_einval,
