@@ -88,7 +88,7 @@ impl FileOps for HostFile {
     fn read(&self, _file: &File, offset: u64, dst: &mut dyn Sink) -> Result<usize> {
         let fd = self.read.as_ref().ok_or(Errno::EBADF)?;
         let mut done = 0;
-        if let Some((map, size)) = self.mapped.get(&self.inode, dst.remaining()) {
+        if let Some((map, size)) = self.mapped.get(&self.inode, offset, dst.remaining()) {
             let left = usize::try_from(size.saturating_sub(offset)).unwrap_or(usize::MAX);
             let want = dst.remaining().min(left);
             if want == 0 {

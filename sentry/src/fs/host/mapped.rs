@@ -36,8 +36,9 @@ struct State {
 }
 
 impl Mapped {
-    /// The mapping to read from, and the size of the file, for a read of `want` bytes. `None`: the host is to read.
-    pub fn get(&self, inode: &HostInode, want: usize) -> Option<(Arc<Mapping>, u64)> {
+    /// The mapping to read from, and the size of the file, for a read of `want` bytes at `offset`. `None`: the host is to
+    /// read.
+    pub fn get(&self, inode: &HostInode, offset: u64, want: usize) -> Option<(Arc<Mapping>, u64)> {
         if inode.shared().sharing != Sharing::Exclusive {
             return None;
         }
@@ -57,8 +58,10 @@ impl Mapped {
                 map
             }
             None => {
-                state.read = state.read.saturating_add(want as u64);
+                // What a reader has room for, and its look behind the end, are no reads of anything.
                 let size = inode.last_size();
+                let brings = size.saturating_sub(offset).min(want as u64);
+                state.read = state.read.saturating_add(brings);
                 if size == 0 || size > MAX_SIZE || state.read / TIMES < size {
                     return None;
                 }
