@@ -125,6 +125,8 @@ impl Core {
             return;
         }
         self.counts.releases();
+        // One whose host thread isn't known would keep workers awake until somebody asks.
+        self.resolve_all();
         p.crowded.store(0, Ordering::Relaxed);
         let mask = self.policy.cpus();
         let mut moved = p.moved.lock();
