@@ -6,7 +6,7 @@ use common::*;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::json;
-use std::io::{Read, Write};
+use std::io::Write;
 use std::os::unix::process::ExitStatusExt;
 use std::process::{Command, Stdio};
 
@@ -53,8 +53,7 @@ fn short_processes_start_out_rewritten() {
         let output = runsc()
             .args(["--debug", "--syscall-patching", patching, "do", "--"])
             .args(["sh", "-c", script])
-            .output()
-            .unwrap();
+            .finish();
         assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
         let log = stderr(&output);
         ["sigsys", "fast_calls", "shared_sites", "violations"].map(|name| counter(&log, name))
@@ -91,19 +90,13 @@ fn changed_text_is_not_shared() {
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let mut out = child.stdout.take().unwrap();
-    let mut line = [0; 6];
-    out.read_exact(&mut line).unwrap();
-    assert_eq!(&line, b"ready\n");
+        .run();
+    assert_eq!(child.line(), "ready\n");
     bytes[at..at + 7].copy_from_slice(&GETPID);
     std::fs::write(&program, &bytes).unwrap();
     child.stdin.take().unwrap().write_all(b"go\n").unwrap();
-    let mut rest = String::new();
-    out.read_to_string(&mut rest).unwrap();
-    let output = child.wait_with_output().unwrap();
-    assert_eq!(rest, "changed\n", "{}", stderr(&output));
+    let output = child.output();
+    assert_eq!(stdout(&output), "changed\n", "{}", stderr(&output));
     assert!(counter(&stderr(&output), "shared_sites") > 0);
 }
 
