@@ -69,6 +69,10 @@ impl Soak {
         soak.hear("done");
         soak.sentry = descendants(soak.child.id())[0];
         soak.settle(3);
+        // From the first program on that is started by vfork(2) or posix_spawn(3), a process is kept ready for the next one.
+        soak.ask("spawns", 1);
+        soak.hear("done");
+        soak.settle(4);
         soak.before = soak.numbers();
         soak
     }
