@@ -194,6 +194,10 @@ impl State {
             }
             None => call.act(&vma),
         };
+        let whole = matches!(call.source, Source::File { offset: 0, .. });
+        if whole && call.flags & FIXED == 0 && call.prot == Prot::READ && !vma.is_shared() {
+            self.note_placed(span);
+        }
         let old = self.take(span);
         self.insert(vma);
         steps.push(Step::with_undo(act, &[span], old));

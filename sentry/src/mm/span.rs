@@ -21,7 +21,7 @@ pub const fn page_aligned(x: u64) -> bool {
 }
 
 /// A half-open range of addresses.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Span {
     /// First address.
     pub start: u64,

@@ -139,6 +139,9 @@ pub struct State {
     pub vdso: Option<Vdso>,
     /// Where texts are mapped that processes share.
     pub texts: Vec<TextPlace>,
+    /// The last mappings that may be of whole images ([`State::note_placed`]), and which is overwritten next.
+    pub placed: [Span; 4],
+    pub placed_next: usize,
     /// Actions that a thread may not have performed yet.
     pub pending: Vec<Pending>,
     /// Counts them.

@@ -440,15 +440,32 @@ impl Mm {
 }
 
 impl State {
-    /// How far above the start of its image a mapping of `file` at `addr` will be.
-    pub fn lead(&self, addr: u64, file: &Arc<File>) -> u64 {
-        match self.map.at(addr) {
-            Some(vma) => match &vma.backing {
-                Backing::File { file: f, .. } if Arc::ptr_eq(f, file) => addr - vma.span.start,
-                _ => 0,
-            },
-            None => 0,
-        }
+    /// Whether a mapping at `span` of `file`, asked for by the instruction at `rip`, is one of an image as ld.so loads it;
+    /// then how far above the image's start. Translators of machine code (valgrind, DynamoRIO) would follow our jumps to
+    /// where they can't go, so they get the files' own text: the former asks for fixed addresses only, the latter makes
+    /// calls from text of its own making.
+    pub fn lead(&self, rip: u64, span: Span, file: &Arc<File>) -> Option<u64> {
+        let of_file = |vma: &Vma| {
+            matches!(vma.backing, Backing::File { .. })
+                && vma.prot.contains(Prot::EXEC)
+                && !vma.prot.contains(Prot::WRITE)
+        };
+        let image = self
+            .placed
+            .iter()
+            .find(|p| p.start <= span.start && span.end <= p.end)?;
+        let same = match &self.map.at(span.start)?.backing {
+            Backing::File { file: f, .. } => Arc::ptr_eq(f, file),
+            _ => false,
+        };
+        (same && of_file(self.map.at(rip)?)).then(|| span.start - image.start)
+    }
+
+    /// Notes a mapping of a file from its start on, whose place was ours to choose.
+    pub fn note_placed(&mut self, span: Span) {
+        let next = self.placed_next % self.placed.len();
+        self.placed[next] = span;
+        self.placed_next = next + 1;
     }
 
     /// Where the trampolines of `copy` go, if its text can be mapped at `span`.

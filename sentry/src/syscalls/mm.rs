@@ -179,8 +179,10 @@ fn of_file(cx: &Cx, call: &mut MapCall, flags: i32, file: Arc<File>, offset: u64
             if !shared && host_offset == offset {
                 let texts = &cx.kernel().texts;
                 if call.prot == Prot::READ | Prot::EXEC && flags & libc::MAP_FIXED != 0 {
-                    let lead = cx.task.mm().with(|s| s.lead(call.addr, &file));
-                    text = texts.get(&file, &fd, offset, call.len, lead);
+                    let rip = cx.thread.lock().regs().rip;
+                    let span = Span::at(call.addr, call.len);
+                    let lead = cx.task.mm().with(|s| s.lead(rip, span, &file));
+                    text = lead.and_then(|lead| texts.get(&file, &fd, offset, call.len, lead));
                 } else if call.prot == Prot::READ && offset == 0 && flags & libc::MAP_FIXED == 0 {
                     room = texts.room(&file, &fd);
                 }
