@@ -194,6 +194,7 @@ impl State {
             }
             None => call.act(&vma),
         };
+        self.forget_placed(span);
         let whole = matches!(call.source, Source::File { offset: 0, .. });
         if whole && call.flags & FIXED == 0 && call.prot == Prot::READ && !vma.is_shared() {
             self.note_placed(span);
@@ -219,6 +220,7 @@ impl State {
         }
         let mut steps: Steps = self.unmap_step(span).into_iter().collect();
         steps.extend(self.free_areas(span));
+        self.forget_placed(span);
         Ok(Done {
             answer: Ok(0),
             steps,

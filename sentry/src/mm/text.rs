@@ -468,6 +468,15 @@ impl State {
         self.placed_next = next + 1;
     }
 
+    /// What starts in `span` is not of such a mapping any more.
+    pub fn forget_placed(&mut self, span: Span) {
+        for placed in &mut self.placed {
+            if span.contains(placed.start) {
+                *placed = Span::default();
+            }
+        }
+    }
+
     /// Where the trampolines of `copy` go, if its text can be mapped at `span`.
     pub fn text_area(
         &self,

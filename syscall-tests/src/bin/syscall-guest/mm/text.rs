@@ -248,6 +248,22 @@ fn others_read_what_the_file_has() {
     must!(munmap(base, image.total));
 }
 
+/// Who reads the text to translate it (valgrind) asks for fixed addresses only: what it reads is the file's.
+fn at_fixed_addresses_it_is_the_files() {
+    let image = image();
+    image.warm_up();
+    let anon = MAP_PRIVATE | MAP_ANONYMOUS;
+    for _ in 0..10 {
+        let base = must!(mmap(0, image.total, PROT_NONE, anon, -1, 0));
+        must!(mmap(base as usize, image.total, R, FIXED, image.fd, 0));
+        let at = base as usize + image.lead;
+        let text = must!(mmap(at, image.len, RX, FIXED, image.fd, image.offset));
+        check!(bytes_at(text, image.len) == image.bytes);
+        check_eq!(image.call(text), getppid());
+        must!(munmap(base, image.total));
+    }
+}
+
 fn a_child_runs_it_too() {
     let image = image();
     image.warm_up();
@@ -302,6 +318,7 @@ cases![
     unmapping_it_leaves_nothing,
     maps_shows_the_file,
     others_read_what_the_file_has,
+    at_fixed_addresses_it_is_the_files,
     a_child_runs_it_too,
     runs_while_its_pages_change,
 ];
